@@ -1,0 +1,133 @@
+// A rank of a group, its windows and its all-to-alls.
+//
+// Ownership: Client outlives Group, Group outlives its Windows and Plans. Thread safety: every method may be called
+// from any thread; all-to-alls on one channel must not overlap in time (one channel per thread), those on different
+// channels may.
+//
+// What a caller must keep for all-to-alls on one channel: all ranks start the same ones in the same order, and an
+// output has been read before the channel's next all-to-all is started.
+#ifndef A8A_GROUP_H_
+#define A8A_GROUP_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <string>
+
+#include "a8a/export.h"
+#include "a8a/types.h"
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+
+namespace a8a {
+
+// One buffer per rank, registered collectively and mapped by all ranks; outputs of all-to-alls lie in windows.
+// Destruction gives up this rank's part and unmaps all parts: no all-to-all into it may be running here or be started
+// by a peer. Memory goes back to the daemon's pool when all ranks have done so.
+class A8A_EXPORT Window {
+ public:
+  ~Window();
+  Window(const Window&) = delete;
+  Window& operator=(const Window&) = delete;
+
+  // This rank's part; valid until destruction.
+  [[nodiscard]] std::byte* data() const;
+  [[nodiscard]] std::int64_t size_bytes() const;
+  // In [0, 64), the same on every rank.
+  [[nodiscard]] int index() const;
+  [[nodiscard]] const std::string& name() const;
+
+ private:
+  friend class Group;
+  struct Impl;
+  explicit Window(std::unique_ptr<Impl> impl);
+  std::unique_ptr<Impl> impl_;
+};
+
+// Rows to send: a view that starts at `data`, in any memory of this process or in a window.
+struct Input {
+  const void* data = nullptr;
+  View view;
+};
+
+// Where rows arrive: a view that starts `offset_bytes` into this rank's part of a window.
+struct Output {
+  const Window* window = nullptr;
+  std::int64_t offset_bytes = 0;
+  View view;
+};
+
+// Splits exchanged and checked once, for many all-to-alls. Made by Group::Prepare; belongs to one channel and window.
+class A8A_EXPORT Plan {
+ public:
+  Plan();
+  ~Plan();
+  Plan(Plan&&) noexcept;
+  Plan& operator=(Plan&&) noexcept;
+
+ private:
+  friend class Group;
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+class A8A_EXPORT Group {
+ public:
+  // Leaves the group.
+  ~Group();
+  Group(const Group&) = delete;
+  Group& operator=(const Group&) = delete;
+
+  // Collective: waits until every rank has registered a window of this name, then maps all parts. Sizes may differ.
+  //
+  // Errors: as of a8a.v1.GroupService.RegisterWindow.
+  [[nodiscard]] absl::StatusOr<std::unique_ptr<Window>> RegisterWindow(const std::string& name, std::int64_t size_bytes,
+                                                                       absl::Duration timeout = absl::Seconds(60));
+
+  // One all-to-all whose splits are used once. On the host it has ended when this returns, and the status is that of
+  // the all-to-all; on a GPU it is enqueued on `stream` and can be captured in a graph, the status is that of the
+  // launch, and CheckStatus tells what became of it.
+  //
+  // Errors, found before anything is sent, after which the peers miss this rank: INVALID_ARGUMENT (channel, view or
+  // pointer; output outside its window; input overlapping the output; views with different row_bytes).
+  // Errors of the all-to-all, on every rank of the pair concerned, after which the next one works: INVALID_ARGUMENT
+  // (negative split or offset, overflow, rows beyond the input view, sources that overlap in the output),
+  // OUT_OF_RANGE (rows beyond the output view or window), FAILED_PRECONDITION (ranks disagree on rows, row_bytes,
+  // window or operation), DEADLINE_EXCEEDED (a rank did not come in time), ABORTED (the group has ended). Messages name
+  // ranks, expected and actual values.
+  [[nodiscard]] absl::Status AllToAll(const Input& input, const Output& output, const Splits& splits, Channel channel,
+                                      Stream stream = nullptr);
+
+  // Exchanges and checks the splits for the all-to-alls that follow with `plan`, and moves nothing; input.data is not
+  // read. Errors as of AllToAll.
+  [[nodiscard]] absl::Status Prepare(Plan* plan, const Input& input, const Output& output, const Splits& splits,
+                                     Channel channel, Stream stream = nullptr);
+
+  // One all-to-all by a plan, with the rows at `input` in the plan's input view. Errors as of AllToAll.
+  [[nodiscard]] absl::Status AllToAll(const Plan& plan, const void* input, Stream stream = nullptr);
+
+  // The first error of the channel's all-to-alls since the last call; takes it off the channel. Stays ABORTED when the
+  // group has ended. Never blocks.
+  [[nodiscard]] absl::Status CheckStatus(Channel channel);
+
+  // Ends the group for all ranks: their pending and later all-to-alls end with ABORTED naming this rank.
+  [[nodiscard]] absl::Status Abort(const std::string& message, absl::Duration timeout = absl::Seconds(10));
+
+  [[nodiscard]] int rank() const;
+  [[nodiscard]] int world_size() const;
+  [[nodiscard]] int channel_count() const;
+  [[nodiscard]] std::uint64_t id() const;
+  // Bytes of pool and control memory that a8a itself takes on this rank, windows apart.
+  [[nodiscard]] std::int64_t overhead_bytes() const;
+
+ private:
+  friend class Client;
+  struct Impl;
+  explicit Group(std::shared_ptr<Impl> impl);
+  std::shared_ptr<Impl> impl_;
+};
+
+}  // namespace a8a
+
+#endif  // A8A_GROUP_H_

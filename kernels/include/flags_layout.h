@@ -1,0 +1,137 @@
+// The flags segment: what the ranks of a group tell each other during all-to-alls.
+//
+// Every rank owns one flags segment, on its device; all ranks map all of them. Peers store into it, the owner polls
+// it, so that a wait reads local memory only. One layout for host and device.
+//
+//   segment(r) = channel[0] ... channel[channel_count - 1], each
+//     ChannelState                              written and read by rank r only
+//     CreditCell   credit[2][world_size]        credit[e % 2][p]: written by p as receiver, read by r as sender
+//     DoneCell     done[2][world_size]          done[e % 2][p]:   written by p as sender, read by r as receiver
+//     uint64       block_done[world_size][block_count]   device kernels only; epoch of each block of p's grid
+//
+// Two slots, by the parity of the epoch, are enough: rank p starts epoch e + 2 only after `done` of e + 1 came from
+// r, so r has finished reading the cells of e; the exception is a rank that gave up waiting, see below. Epochs start
+// at 1, so that a zeroed segment holds no valid cell. Flags are never reset.
+//
+// Memory ordering: a writer stores the fields relaxed, then the epoch word (`ticket`, `epoch`) with release; a reader
+// loads the epoch word with acquire, reads the fields, and loads the epoch word once more. If that differs, the
+// writer has given up this epoch and gone on: the reader treats it as abandoned.
+#ifndef A8A_KERNELS_INCLUDE_FLAGS_LAYOUT_H_
+#define A8A_KERNELS_INCLUDE_FLAGS_LAYOUT_H_
+
+#include <cstddef>
+#include <cstdint>
+
+#include "kernels/include/limits.h"
+
+namespace a8a::kernels {
+
+// What an epoch does. Ranks that disagree about an epoch get Fault::kOperationMismatch.
+enum class Operation : std::uint32_t { kNone = 0, kOneShot = 1, kPrepare = 2, kPrepared = 3 };
+
+// What went wrong with one pair of ranks in one epoch. Values are shared between ranks: append only.
+enum class Fault : std::uint32_t {
+  kNone = 0,
+  kSplitMismatch = 1,      // sender sends `actual` rows, receiver expects `expected`
+  kNegativeSplit = 2,      // a split or offset is negative: `actual`
+  kSplitOverflow = 3,      // the sum of splits does not fit int64
+  kBeyondInput = 4,        // rows up to `actual`, the input view holds `expected`
+  kBeyondWindow = 5,       // rows or bytes up to `actual`, the output view or window holds `expected`
+  kOverlappingOutput = 6,  // the rows of two sources overlap in the output
+  kRowBytesMismatch = 7,   // sender's rows have `actual` bytes, receiver's `expected`
+  kWindowMismatch = 8,     // sender writes window `actual`, receiver expects `expected`
+  kOperationMismatch = 9,  // sender runs Operation `actual`, receiver `expected`
+  kDeadline = 10,          // the peer did not come in time
+  kAbandoned = 11,         // the peer has given up this epoch before this rank came
+  kAborted = 12,           // the group has ended
+  kNotPrepared = 13,       // the plan's Prepare failed for this pair
+};
+
+// Low two bits of CreditCell::ticket. The receiver opens a credit; the sender claims it before its first store; a
+// receiver that gives up revokes it, which fails once it is claimed. So a revoked credit is never written under.
+enum class CreditState : std::uint64_t { kOpen = 1, kClaimed = 2, kRevoked = 3 };
+
+constexpr std::uint64_t MakeTicket(std::uint64_t epoch, CreditState state) {
+  return epoch << 2 | static_cast<std::uint64_t>(state);
+}
+constexpr std::uint64_t TicketEpoch(std::uint64_t ticket) { return ticket >> 2; }
+
+// Receiver to sender: where your rows go and how many are expected. Row q of the output view [outer, inner, row] lies
+// at output_offset_bytes + (q / inner_size) * outer_stride_bytes + (q % inner_size) * inner_stride_bytes in the
+// receiver's part of the window.
+struct alignas(128) CreditCell {
+  std::uint64_t ticket;  // epoch << 2 | CreditState
+  Operation operation;
+  Fault fault;  // not kNone: the receiver refuses this pair; expected and actual say more
+  std::int64_t window_index;
+  std::int64_t row_bytes;
+  std::int64_t output_offset_bytes;
+  std::int64_t outer_size;
+  std::int64_t inner_size;
+  std::int64_t outer_stride_bytes;
+  std::int64_t inner_stride_bytes;
+  std::int64_t first_row;  // flat index of the sender's first row in the output view
+  std::int64_t rows;       // rows expected from the sender
+  std::int64_t fault_expected;
+  std::int64_t fault_actual;
+};
+static_assert(sizeof(CreditCell) == 128);
+
+// Sender to receiver: all rows of this epoch are in place (fault kNone), or none are and this is why.
+struct alignas(64) DoneCell {
+  std::uint64_t epoch;
+  Operation operation;
+  Fault fault;
+  std::int64_t rows;
+  std::int64_t fault_expected;
+  std::int64_t fault_actual;
+};
+static_assert(sizeof(DoneCell) == 64);
+
+// The owner's own memory of a channel.
+struct alignas(64) ChannelState {
+  std::uint64_t epoch;             // of the operation started last; 0 before the first
+  std::int64_t last_window_plus1;  // window index + 1 that `epoch` wrote to; 0: none
+};
+static_assert(sizeof(ChannelState) == 64);
+
+// Offsets within a flags segment, in bytes. Equal on all ranks of a group.
+struct FlagsLayout {
+  int world_size;
+  int channel_count;
+  int block_count;  // blocks of a channel's grid on a device; 0 on the host
+
+  [[nodiscard]] constexpr std::size_t StateOffset(int channel) const { return channel_bytes() * Index(channel); }
+  [[nodiscard]] constexpr std::size_t CreditOffset(int channel, std::uint64_t epoch, int peer) const {
+    return StateOffset(channel) + kCreditsStart + (epoch % 2 * Index(world_size) + Index(peer)) * sizeof(CreditCell);
+  }
+  [[nodiscard]] constexpr std::size_t DoneOffset(int channel, std::uint64_t epoch, int peer) const {
+    return StateOffset(channel) + dones_start() + (epoch % 2 * Index(world_size) + Index(peer)) * sizeof(DoneCell);
+  }
+  [[nodiscard]] constexpr std::size_t BlockDoneOffset(int channel, int peer, int block) const {
+    return StateOffset(channel) + block_dones_start() +
+           (Index(peer) * Index(block_count) + Index(block)) * sizeof(std::uint64_t);
+  }
+  [[nodiscard]] constexpr std::size_t size_bytes() const { return channel_bytes() * Index(channel_count); }
+
+ private:
+  // A multiple of the largest cell alignment, so that credits start aligned.
+  static constexpr std::size_t kCreditsStart = alignof(CreditCell);
+  static_assert(kCreditsStart >= sizeof(ChannelState));
+  static constexpr std::size_t Index(int value) { return static_cast<std::size_t>(value); }
+
+  [[nodiscard]] constexpr std::size_t dones_start() const {
+    return kCreditsStart + 2 * Index(world_size) * sizeof(CreditCell);
+  }
+  [[nodiscard]] constexpr std::size_t block_dones_start() const {
+    return dones_start() + 2 * Index(world_size) * sizeof(DoneCell);
+  }
+  [[nodiscard]] constexpr std::size_t channel_bytes() const {
+    const std::size_t used = block_dones_start() + Index(world_size) * Index(block_count) * sizeof(std::uint64_t);
+    return (used + alignof(CreditCell) - 1) / alignof(CreditCell) * alignof(CreditCell);
+  }
+};
+
+}  // namespace a8a::kernels
+
+#endif  // A8A_KERNELS_INCLUDE_FLAGS_LAYOUT_H_
