@@ -48,7 +48,7 @@ enum class IndexType : std::uint8_t { kInt32, kInt64 };
 
 // Four arrays of world_size integers of `type` each, read when the all-to-all executes. input[p] rows go to rank p,
 // output[p] rows come from rank p. Offsets are flat row indices in the views; where an offset array is null, offsets
-// are the exclusive prefix sum of the splits.
+// are the exclusive prefix sum of the splits. The offset of a split of 0 rows is not looked at.
 struct SplitsView {
   const void* input = nullptr;
   const void* output = nullptr;

@@ -67,9 +67,10 @@ struct alignas(64) RankControl {
   WindowCounters windows[kMaxWindows];
 };
 
-// Where a host rank sleeps. `sequence` is a futex word; a waiter sets `sleeping` (seq_cst), looks at its cells once
-// more and sleeps on `sequence`; whoever publishes a cell for it looks at `sleeping` after a full fence and, if set,
-// increments `sequence` and wakes. [Dekker's pattern: one of the two sees the other]
+// Where a host rank sleeps. `sequence` is a futex word; a waiter sets `sleeping`, passes a full fence, reads
+// `sequence`, looks at its cells once more and sleeps on `sequence`; whoever publishes a cell for it looks at
+// `sleeping` after a full fence and, if set, clears it, increments `sequence` and wakes. [Dekker's pattern: one of the
+// two sees the other.] Clearing saves the others the system call; a waiter sets it anew before each sleep.
 struct alignas(64) Doorbell {
   std::uint32_t sequence;
   std::uint32_t sleeping;
@@ -81,18 +82,20 @@ struct WaitCounters {
 };
 
 // The first error since the owner last acknowledged: written while error_count == error_acknowledged, then error_count
-// is incremented with release. Later errors only count.
+// is incremented with release. Later errors only count. One all-to-all makes at most one error: that of the pair with
+// the plainest cause (the group ended, then what a rank did wrong, then who did not come), then of the lowest peer.
 struct ErrorRecord {
   std::uint64_t error_count;
   std::uint64_t error_acknowledged;
   std::uint64_t epoch;
-  std::int64_t peer;  // -1 where no single peer is concerned
+  std::int64_t peer;  // -1: the fault is the group's end, or lies in this rank's own splits
   Fault fault;
   Operation operation;
   std::int64_t expected;
   std::int64_t actual;
   std::uint64_t abort_word;  // for Fault::kAborted
-  // True (1) where this rank is the sender of the pair, 0 where it is the receiver.
+  // True (1) where this rank is the sender of the pair, 0 where it is the receiver; with peer -1, whether the fault
+  // lies in its input or its output splits.
   std::uint64_t as_sender;
 };
 

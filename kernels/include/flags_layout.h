@@ -13,9 +13,12 @@
 // r, so r has finished reading the cells of e; the exception is a rank that gave up waiting, see below. Epochs start
 // at 1, so that a zeroed segment holds no valid cell. Flags are never reset.
 //
-// Memory ordering: a writer stores the fields relaxed, then the epoch word (`ticket`, `epoch`) with release; a reader
-// loads the epoch word with acquire, reads the fields, and loads the epoch word once more. If that differs, the
-// writer has given up this epoch and gone on: the reader treats it as abandoned.
+// Memory ordering, a sequence lock per cell: a writer first marks the epoch word (`ticket`, `epoch`) as being written,
+// then stores the fields, then the epoch word, fields and word with release; a reader loads the epoch word and the
+// fields with acquire and then the epoch word once more (a sender's claim by compare-and-swap is such a load). A
+// reader that saw any field of a later epoch sees the mark, or what followed it, in its second load: the writer has
+// given up the reader's epoch and gone on, and the reader treats it as abandoned. [Boehm, "Can Seqlocks Get Along with
+// Programming Language Memory Models?", MSPC 2012, with ordered field accesses in place of fences]
 #ifndef A8A_KERNELS_INCLUDE_FLAGS_LAYOUT_H_
 #define A8A_KERNELS_INCLUDE_FLAGS_LAYOUT_H_
 
@@ -29,32 +32,41 @@ namespace a8a::kernels {
 // What an epoch does. Ranks that disagree about an epoch get Fault::kOperationMismatch.
 enum class Operation : std::uint32_t { kNone = 0, kOneShot = 1, kPrepare = 2, kPrepared = 3 };
 
-// What went wrong with one pair of ranks in one epoch. Values are shared between ranks: append only.
+// What went wrong with one pair of ranks in one epoch. Values are shared between ranks: append only. `expected` and
+// `actual` travel with the fault, so that both ranks report the same numbers; 0 where not mentioned.
 enum class Fault : std::uint32_t {
   kNone = 0,
   kSplitMismatch = 1,      // sender sends `actual` rows, receiver expects `expected`
-  kNegativeSplit = 2,      // a split or offset is negative: `actual`
-  kSplitOverflow = 3,      // the sum of splits does not fit int64
+  kNegativeSplit = 2,      // a split or offset is negative: `actual`, the one for rank `expected`
+  kSplitOverflow = 3,      // offset and split do not fit int64 in sum: those for rank `expected`
   kBeyondInput = 4,        // rows up to `actual`, the input view holds `expected`
   kBeyondWindow = 5,       // rows or bytes up to `actual`, the output view or window holds `expected`
-  kOverlappingOutput = 6,  // the rows of two sources overlap in the output
+  kOverlappingOutput = 6,  // the rows of two sources, ranks `expected` and `actual`, overlap in the output
   kRowBytesMismatch = 7,   // sender's rows have `actual` bytes, receiver's `expected`
   kWindowMismatch = 8,     // sender writes window `actual`, receiver expects `expected`
   kOperationMismatch = 9,  // sender runs Operation `actual`, receiver `expected`
-  kDeadline = 10,          // the peer did not come in time
+  kDeadline = 10,          // the peer did not come within `expected` ns; it was last seen in epoch `actual`
   kAbandoned = 11,         // the peer has given up this epoch before this rank came
   kAborted = 12,           // the group has ended
-  kNotPrepared = 13,       // the plan's Prepare failed for this pair
+  kNotPrepared = 13,       // the plan's Prepare failed for this pair, with Fault `actual`
 };
 
 // Low two bits of CreditCell::ticket. The receiver opens a credit; the sender claims it before its first store; a
 // receiver that gives up revokes it, which fails once it is claimed. So a revoked credit is never written under.
-enum class CreditState : std::uint64_t { kOpen = 1, kClaimed = 2, kRevoked = 3 };
+//
+// Where a prepared all-to-all needs no credit, the sender claims all the same, from whatever older ticket its cell
+// holds, and a receiver that gives up revokes from there: a rank that comes too late finds its peer's ticket revoked
+// and stores nothing. The cell is in the sender's own memory, so the claim costs no trip.
+enum class CreditState : std::uint64_t { kWriting = 0, kOpen = 1, kClaimed = 2, kRevoked = 3 };
 
 constexpr std::uint64_t MakeTicket(std::uint64_t epoch, CreditState state) {
   return epoch << 2 | static_cast<std::uint64_t>(state);
 }
 constexpr std::uint64_t TicketEpoch(std::uint64_t ticket) { return ticket >> 2; }
+constexpr CreditState TicketState(std::uint64_t ticket) { return static_cast<CreditState>(ticket & 3); }
+
+// Set in DoneCell::epoch, beside the new epoch, while the fields are being written.
+inline constexpr std::uint64_t kDoneWriting = std::uint64_t{1} << 63;
 
 // Receiver to sender: where your rows go and how many are expected. Row q of the output view [outer, inner, row] lies
 // at output_offset_bytes + (q / inner_size) * outer_stride_bytes + (q % inner_size) * inner_stride_bytes in the
@@ -79,7 +91,7 @@ static_assert(sizeof(CreditCell) == 128);
 
 // Sender to receiver: all rows of this epoch are in place (fault kNone), or none are and this is why.
 struct alignas(64) DoneCell {
-  std::uint64_t epoch;
+  std::uint64_t epoch;  // with kDoneWriting while it is being written
   Operation operation;
   Fault fault;
   std::int64_t rows;
@@ -91,7 +103,7 @@ static_assert(sizeof(DoneCell) == 64);
 // The owner's own memory of a channel.
 struct alignas(64) ChannelState {
   std::uint64_t epoch;             // of the operation started last; 0 before the first
-  std::int64_t last_window_plus1;  // window index + 1 that `epoch` wrote to; 0: none
+  std::int64_t last_window_plus1;  // window index + 1 that the last all-to-all wrote to, Prepare apart; 0: none
 };
 static_assert(sizeof(ChannelState) == 64);
 

@@ -1,8 +1,8 @@
 // The host data plane: the all-to-all of the design run by the calling thread on shared memory.
 //
 // Every function is collective over the ranks of the group on one channel, in the same order on every rank. A channel
-// is used by one thread at a time; different channels may run at once. No function blocks longer than timeout_ns plus
-// kClaimGrace (host_all_to_all.cc).
+// is used by one thread at a time; different channels may run at once. No function waits longer than timeout_ns, plus
+// kClaimGraceNs for peers that are in the middle of a copy when it has passed.
 //
 // Errors of the caller that can be seen without the splits (a null pointer, a view outside its window, an input that
 // overlaps the output) are INVALID_ARGUMENT, found before anything is published: no epoch is used, and the peers will
@@ -25,6 +25,10 @@
 #include "kernels/include/all_to_all.h"
 
 namespace a8a::kernels::host {
+
+// How long a rank whose deadline has passed still waits for senders that have begun to store into its window: a copy
+// of the largest rows of practice takes milliseconds; only a stopped process takes longer.
+inline constexpr std::int64_t kClaimGraceNs = 1'000'000'000;
 
 // What Prepare found out about one peer.
 struct PairPlan {
@@ -62,12 +66,13 @@ struct Plan {
 [[nodiscard]] absl::Status AllToAll(const Plan& plan, const std::byte* input, std::int64_t timeout_ns);
 
 // The first error of the channel since the last call, OK if there was none; takes it off the channel. An ended group
-// stays ABORTED.
+// stays ABORTED. From any thread; an error that ends an all-to-all while this runs may be reported, by the next call,
+// with the details of the one before.
 [[nodiscard]] absl::Status TakeStatus(const GroupView& group, int channel);
 
 // Ends a group from the outside (the daemon): sets the abort word, unless it is set, and wakes every sleeping rank.
-// `control` is the group's control segment.
-void AbortGroup(std::byte* control, AbortReason reason, int rank);
+// `control` is the group's control segment of `layout`; no word that a rank can write decides what is touched.
+void AbortGroup(std::byte* control, const ControlLayout& layout, AbortReason reason, int rank);
 
 }  // namespace a8a::kernels::host
 
