@@ -45,7 +45,7 @@ enum class Fault : std::uint32_t {
   kRowBytesMismatch = 7,   // sender's rows have `actual` bytes, receiver's `expected`
   kWindowMismatch = 8,     // sender writes window `actual`, receiver expects `expected`
   kOperationMismatch = 9,  // sender runs Operation `actual`, receiver `expected`
-  kDeadline = 10,          // the peer did not come within `expected` ns; it was last seen in epoch `actual`
+  kDeadline = 10,          // the peer did not come within `expected` ns; its last done is of epoch `actual`
   kAbandoned = 11,         // the peer has given up this epoch before this rank came
   kAborted = 12,           // the group has ended
   kNotPrepared = 13,       // the plan's Prepare failed for this pair, with Fault `actual`
