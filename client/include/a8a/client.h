@@ -31,13 +31,13 @@ struct ConnectOptions {
   // Where the daemon's sockets are.
   std::string runtime_dir = "/run/a8a";
   // What to call the session in lists and logs; printable, at most 64 bytes.
-  std::string client_name;
+  std::string client_name = {};
   absl::Duration timeout = absl::Seconds(10);
 };
 
 struct JoinOptions {
   // Printable, 1 to 64 bytes; groups are named within a uid.
-  std::string name;
+  std::string name = {};
   int rank = 0;
   int world_size = 1;
   // Where this rank's windows lie. All ranks: the same kind.
@@ -45,7 +45,7 @@ struct JoinOptions {
   // Equal on all ranks; in [1, 64].
   int channel_count = 8;
   // Equal on all ranks; at most 64 bytes.
-  std::string secret;
+  std::string secret = {};
   // For Join itself, which waits until all ranks have joined.
   absl::Duration timeout = absl::Seconds(60);
   // For each all-to-all and Prepare, unless set otherwise at the call.
@@ -76,7 +76,7 @@ class A8A_EXPORT Buffer {
 struct BufferOptions {
   std::int64_t size_bytes = 0;
   Device device = Device::Host();
-  std::string name;
+  std::string name = {};
   absl::Duration timeout = absl::Seconds(10);
 };
 

@@ -48,14 +48,14 @@ class A8A_EXPORT Window {
 // Rows to send: a view that starts at `data`, in any memory of this process or in a window.
 struct Input {
   const void* data = nullptr;
-  View view;
+  View view = {};
 };
 
 // Where rows arrive: a view that starts `offset_bytes` into this rank's part of a window.
 struct Output {
   const Window* window = nullptr;
   std::int64_t offset_bytes = 0;
-  View view;
+  View view = {};
 };
 
 // Splits exchanged and checked once, for many all-to-alls. Made by Group::Prepare; belongs to one channel and window.
