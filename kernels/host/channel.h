@@ -54,6 +54,7 @@ class Channel {
   [[nodiscard]] std::uint64_t& abort_word() const {
     return reinterpret_cast<GroupControl*>(group_.control)->abort_word;
   }
+  [[nodiscard]] std::uint64_t& left_mask() const { return reinterpret_cast<GroupControl*>(group_.control)->left_mask; }
 
  private:
   template <typename T>

@@ -79,16 +79,31 @@ bool Exchange::Sweep(Ranks& pending, absl::FunctionRef<bool(int peer)> step) con
 }
 
 Fault Exchange::Drive(Ranks& pending, absl::FunctionRef<bool(int peer)> step) {
+  bool looked_again = false;
   while (true) {
     const bool progress = Sweep(pending, step);
     RingUnrung();
     if (pending.none()) return Fault::kNone;
     if (progress) {
       waiter_.Progress();
+      looked_again = false;
+    } else if (SomeoneLeft(pending)) {
+      // It may have said what is awaited just before it left: one more look decides.
+      if (looked_again) return Fault::kAborted;
+      looked_again = true;
     } else if (const Fault fault = waiter_.Pause(); fault != Fault::kNone) {
       return fault;
     }
   }
+}
+
+bool Exchange::SomeoneLeft(const Ranks& pending) {
+  const Ranks left = pending & Ranks(Own(channel_.left_mask()).load(std::memory_order_acquire));
+  if (left.none()) return false;
+  int rank = 0;
+  while (!left.test(Index(rank))) ++rank;
+  left_word_ = MakeAbortWord(AbortReason::kRankLeft, rank);
+  return true;
 }
 
 void Exchange::OpenCredits(const std::array<std::int64_t, kMaxWorldSize>& first_rows) {
@@ -287,6 +302,11 @@ void Exchange::RingUnrung() {
   });
 }
 
+std::uint64_t Exchange::EndWord() const {
+  const std::uint64_t abort_word = waiter_.abort_word();
+  return abort_word != 0 ? abort_word : left_word_;
+}
+
 void Exchange::NoteAborted() {
   aborted_ = true;
   Note(/*peer=*/-1, /*as_sender=*/false, {.fault = Fault::kAborted});
@@ -300,7 +320,7 @@ void Exchange::Note(int peer, bool as_sender, const FaultInfo& info) {
                               .peer = peer,
                               .as_sender = as_sender,
                               .info = info,
-                              .abort_word = info.fault == Fault::kAborted ? waiter_.abort_word() : 0};
+                              .abort_word = info.fault == Fault::kAborted ? EndWord() : 0};
   if (!report_.has_value() || IsPlainer(report, *report_)) report_ = report;
 }
 

@@ -81,6 +81,8 @@ class Exchange {
   // until none is left (kNone) or the wait ends (kDeadline, kAborted).
   Fault Drive(Ranks& pending, absl::FunctionRef<bool(int peer)> step);
   bool Sweep(Ranks& pending, absl::FunctionRef<bool(int peer)> step) const;
+  // Whether one of `pending` has left the group: it has said all that it will ever say. Notes who.
+  bool SomeoneLeft(const Ranks& pending);
 
   // The two steps: true once the peer is served.
   bool TrySend(int peer, Push push);
@@ -103,6 +105,8 @@ class Exchange {
   void SayDone(int peer, const FaultInfo& fault, std::int64_t rows);
   void RingUnrung();
   void NoteAborted();
+  // Why the group has ended, for this exchange.
+  [[nodiscard]] std::uint64_t EndWord() const;
 
   const AllToAllParams& params_;
   const Operation operation_;
@@ -110,6 +114,7 @@ class Exchange {
   std::uint64_t epoch_;
   bool takes_credits_;
   bool aborted_ = false;
+  std::uint64_t left_word_ = 0;  // who has left, as an abort word, where that ended a wait
   Waiter waiter_;
   Ranks unrung_;  // peers that were told something since their doorbell was looked at
   Moved moved_;

@@ -53,6 +53,9 @@ struct alignas(4096) GroupControl {
   std::int32_t block_count;  // as in FlagsLayout
   std::uint64_t group_id;
   alignas(64) std::uint64_t abort_word;
+  // Bit r: rank r has left. Written by the daemon, by fetch_or with release, after the rank's last all-to-all; ranks
+  // that wait for it end with ABORTED, those that need nothing more of it go on.
+  std::uint64_t left_mask;
 };
 
 // As receiver, by window.

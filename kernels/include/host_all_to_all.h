@@ -74,6 +74,10 @@ struct Plan {
 // `control` is the group's control segment of `layout`; no word that a rank can write decides what is touched.
 void AbortGroup(std::byte* control, const ControlLayout& layout, AbortReason reason, int rank);
 
+// Says that `rank` has left (the daemon) and wakes every sleeping rank. All-to-alls that need nothing more of it go on,
+// so that ranks may leave one after the other at the end of a job; whoever waits for it ends with ABORTED.
+void MarkLeft(std::byte* control, const ControlLayout& layout, int rank);
+
 }  // namespace a8a::kernels::host
 
 #endif  // A8A_KERNELS_INCLUDE_HOST_ALL_TO_ALL_H_

@@ -1,0 +1,183 @@
+#include "daemon/memory/host_memory.h"
+
+#include <fcntl.h>
+#include <linux/mempolicy.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <climits>
+#include <cstring>
+#include <fstream>
+#include <limits>
+#include <string>
+#include <utility>
+
+#include "absl/strings/match.h"
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
+#include "daemon/memory/mapping.h"
+#include "daemon/memory/shared_memory.h"
+#include "kernels/base/status_macros.h"
+
+namespace a8a::daemon {
+namespace {
+
+constexpr char kDeviceName[] = "host";
+// Of x86-64 and of AArch64 with 4 KiB pages; what a mapping must be aligned to so that pages can be collapsed.
+constexpr std::int64_t kTransparentHugePageBytes = std::int64_t{2} << 20;
+constexpr std::int64_t kBytesPerKib = 1024;
+constexpr unsigned kNodeMax = 1024;
+
+// From Linux 5.14 and 6.1; Debian 12's headers have them, an older build host may not.
+#ifndef MADV_POPULATE_WRITE
+constexpr int MADV_POPULATE_WRITE = 23;
+#endif
+#ifndef MADV_COLLAPSE
+constexpr int MADV_COLLAPSE = 25;
+#endif
+
+class HostAllocation final : public Allocation {
+ public:
+  HostAllocation(UniqueFd fd, std::int64_t size_bytes) : fd_(std::move(fd)), size_bytes_(size_bytes) {}
+  [[nodiscard]] int fd() const override { return fd_.get(); }
+  [[nodiscard]] std::int64_t size_bytes() const override { return size_bytes_; }
+
+ private:
+  const UniqueFd fd_;
+  const std::int64_t size_bytes_;
+};
+
+// The value in bytes of a line `key:  N kB` of /proc/meminfo.
+absl::StatusOr<std::int64_t> ReadMeminfo(absl::string_view key) {
+  std::ifstream file("/proc/meminfo");
+  for (std::string line; std::getline(file, line);) {
+    const std::vector<absl::string_view> words = absl::StrSplit(line, ' ', absl::SkipEmpty());
+    std::int64_t kib = 0;
+    if (words.size() >= 2 && words[0] == absl::StrCat(key, ":") && absl::SimpleAtoi(words[1], &kib)) {
+      return kib * kBytesPerKib;
+    }
+  }
+  return absl::InternalError(absl::StrCat("/proc/meminfo has no line ", key));
+}
+
+// The daemon's own cgroup (v2) limit; the largest number where there is none.
+std::int64_t CgroupLimitBytes() {
+  std::ifstream membership("/proc/self/cgroup");
+  for (std::string line; std::getline(membership, line);) {
+    if (!absl::StartsWith(line, "0::")) continue;
+    std::ifstream limit_file(absl::StrCat("/sys/fs/cgroup", line.substr(3), "/memory.max"));
+    std::int64_t limit = 0;
+    std::string text;
+    if (limit_file >> text && absl::SimpleAtoi(text, &limit)) return limit;
+  }
+  return std::numeric_limits<std::int64_t>::max();
+}
+
+absl::StatusOr<std::int64_t> DefaultPoolLimit() {
+  A8A_ASSIGN_OR_RETURN(const std::int64_t total, ReadMeminfo("MemTotal"));
+  return std::min(total, CgroupLimitBytes()) / 2;
+}
+
+absl::StatusOr<std::int64_t> Granularity(HugePages huge_pages) {
+  switch (huge_pages) {
+    case HugePages::kOff:
+      return ::sysconf(_SC_PAGESIZE);
+    case HugePages::kTransparent:
+      return kTransparentHugePageBytes;
+    case HugePages::kHugetlb: {
+      const absl::StatusOr<std::int64_t> size = ReadMeminfo("Hugepagesize");
+      if (size.ok()) return size;
+      return absl::FailedPreconditionError("host huge pages: this kernel has no hugetlb pages");
+    }
+  }
+  return absl::InternalError("unknown kind of huge pages");
+}
+
+absl::Status CheckNode(int node) {
+  if (node < 0) return absl::OkStatus();
+  std::ifstream online("/sys/devices/system/node/online");
+  std::string text;
+  online >> text;
+  if (::access(absl::StrCat("/sys/devices/system/node/node", node).c_str(), F_OK) == 0) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      absl::StrCat("host NUMA node ", node, " does not exist; online are: ", text.empty() ? "unknown" : text));
+}
+
+// For a shared mapping the policy is the memory's own: it holds for whoever touches a page first. [mbind(2), NOTES]
+absl::Status BindToNode(const Mapping& mapping, int node) {
+  constexpr unsigned kBitsPerWord = sizeof(unsigned long) * CHAR_BIT;
+  std::array<unsigned long, kNodeMax / kBitsPerWord> mask = {};
+  const auto bit = static_cast<unsigned>(node);
+  mask[bit / kBitsPerWord] = 1UL << bit % kBitsPerWord;
+  if (::syscall(SYS_mbind, mapping.base(), mapping.size(), MPOL_BIND, mask.data(), kNodeMax + 1, 0) == 0) {
+    return absl::OkStatus();
+  }
+  return MemoryErrnoToStatus(errno, absl::StrCat("binding host memory to NUMA node ", node));
+}
+
+}  // namespace
+
+HostMemoryProvider::HostMemoryProvider(const HostMemoryOptions& options, DeviceInfo device)
+    : options_(options), device_(std::move(device)) {}
+
+absl::StatusOr<std::unique_ptr<HostMemoryProvider>> HostMemoryProvider::Create(const HostMemoryOptions& options) {
+  A8A_RETURN_IF_ERROR(CheckNode(options.numa_node));
+  DeviceInfo device;
+  device.name = kDeviceName;
+  device.kind = DeviceKind::kHost;
+  A8A_ASSIGN_OR_RETURN(device.granularity_bytes, Granularity(options.huge_pages));
+  device.pool_limit_bytes = options.pool_limit_bytes;
+  if (device.pool_limit_bytes == 0) {
+    A8A_ASSIGN_OR_RETURN(device.pool_limit_bytes, DefaultPoolLimit());
+  }
+  return std::unique_ptr<HostMemoryProvider>(new HostMemoryProvider(options, std::move(device)));
+}
+
+absl::StatusOr<std::unique_ptr<Allocation>> HostMemoryProvider::Allocate(std::int64_t size_bytes,
+                                                                         absl::string_view name) {
+  const bool hugetlb = options_.huge_pages == HugePages::kHugetlb;
+  A8A_ASSIGN_OR_RETURN(UniqueFd fd,
+                       CreateSharedMemory(absl::StrCat("a8a-", name), size_bytes, hugetlb ? MFD_HUGETLB : 0));
+  A8A_RETURN_IF_ERROR(Prepare(fd.get(), size_bytes));
+  return std::make_unique<HostAllocation>(std::move(fd), size_bytes);
+}
+
+absl::Status HostMemoryProvider::Prepare(int fd, std::int64_t size_bytes) {
+  const bool transparent = options_.huge_pages == HugePages::kTransparent;
+  const bool hugetlb = options_.huge_pages == HugePages::kHugetlb;
+  if (options_.numa_node < 0 && !transparent && !hugetlb && !options_.prefault) return absl::OkStatus();
+  // Mapping hugetlb memory reserves its pages, and fails when there are too few.
+  A8A_ASSIGN_OR_RETURN(const Mapping mapping, Mapping::Map(fd, size_bytes));
+  if (options_.numa_node >= 0) A8A_RETURN_IF_ERROR(BindToNode(mapping, options_.numa_node));
+  if (::madvise(mapping.base(), mapping.size(), MADV_POPULATE_WRITE) != 0) {
+    return MemoryErrnoToStatus(errno == EFAULT ? ENOMEM : errno,
+                               absl::StrCat("allocating the pages of ", size_bytes, " bytes"));
+  }
+  // The kernel may decline, for example when memory is fragmented; small pages are as correct.
+  if (transparent && ::madvise(mapping.base(), mapping.size(), MADV_COLLAPSE) != 0) {
+    uncollapsed_count_.fetch_add(1, std::memory_order_relaxed);
+  }
+  return absl::OkStatus();
+}
+
+absl::Status HostMemoryProvider::Probe() {
+  constexpr unsigned char kPattern = 0xa8;
+  A8A_ASSIGN_OR_RETURN(const std::unique_ptr<Allocation> allocation, Allocate(device_.granularity_bytes, "probe"));
+  A8A_ASSIGN_OR_RETURN(const Mapping writer, Mapping::Map(allocation->fd(), allocation->size_bytes()));
+  const UniqueFd shared(::fcntl(allocation->fd(), F_DUPFD_CLOEXEC, 0));
+  if (!shared.valid()) return MemoryErrnoToStatus(errno, "duplicating a descriptor");
+  A8A_ASSIGN_OR_RETURN(const Mapping reader, Mapping::Map(shared.get(), allocation->size_bytes()));
+  std::memset(writer.base(), kPattern, writer.size());
+  const auto* first = static_cast<const unsigned char*>(reader.base());
+  if (std::all_of(first, first + reader.size(), [](unsigned char byte) { return byte == kPattern; })) {
+    return absl::OkStatus();
+  }
+  return absl::InternalError("host memory: what was written through one mapping was not read through another");
+}
+
+}  // namespace a8a::daemon
