@@ -1,0 +1,120 @@
+#include "daemon/accept_loop.h"
+
+#include <fcntl.h>
+#include <sys/resource.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <string>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "kernels/base/status_macros.h"
+
+namespace a8a::daemon {
+namespace {
+
+constexpr std::uint64_t kListenerTag = 0;
+// Connections taken before the thread looks at anything else.
+constexpr int kBatchConnections = 64;
+// All uids together: some 50 KiB each in gRPC.
+constexpr int kConnectionMax = 4096;
+// How soon closed connections give their process handles back when nobody connects.
+constexpr absl::Duration kSweepInterval = absl::Seconds(1);
+
+// Numbers for connections: from well above those that leases take first, a range wide enough that a number comes again
+// only after thousands of connections. The kernel's table of descriptors grows with the highest number (8 bytes each).
+constexpr int kNumberFirst = 4096;
+constexpr int kNumberCount = 32768;
+
+struct NumberRange {
+  int first;
+  int end;
+};
+
+// With a low RLIMIT_NOFILE, the upper half of what there is.
+NumberRange ConnectionNumbers() {
+  rlimit limit = {};
+  ::getrlimit(RLIMIT_NOFILE, &limit);
+  const int end = static_cast<int>(std::min<rlim_t>(limit.rlim_cur, kNumberFirst + kNumberCount));
+  return {.first = std::min(kNumberFirst, end / 2), .end = end};
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<AcceptLoop>> AcceptLoop::Start(UniqueFd listener, const Settings* settings,
+                                                              ConnectionRegistry* registry, HandOver hand_over) {
+  std::unique_ptr<AcceptLoop> loop(new AcceptLoop(std::move(listener), settings, registry, std::move(hand_over)));
+  A8A_ASSIGN_OR_RETURN(loop->thread_, EpollThread::Create());
+  A8A_RETURN_IF_ERROR(loop->thread_->Add(loop->acceptor_.fd(), kListenerTag));
+  loop->thread_->Start("a8a-accept", {.on_readable = [self = loop.get()](std::uint64_t) { self->AcceptPending(); },
+                                      .on_tick = [registry] { registry->Sweep(); },
+                                      .tick = kSweepInterval});
+  return loop;
+}
+
+AcceptLoop::AcceptLoop(UniqueFd listener, const Settings* settings, ConnectionRegistry* registry, HandOver hand_over)
+    : settings_(settings),
+      registry_(registry),
+      hand_over_(std::move(hand_over)),
+      acceptor_(std::move(listener)),
+      number_next_(ConnectionNumbers().first) {}
+
+void AcceptLoop::AcceptPending() {
+  for (int i = 0; i < kBatchConnections; ++i) {
+    UniqueFd socket = acceptor_.Accept();
+    if (!socket.valid()) return;
+    Admit(std::move(socket));
+  }
+}
+
+void AcceptLoop::Admit(UniqueFd socket) {
+  const absl::StatusOr<Identity> identity = PeerIdentity(socket.get());
+  absl::Status status = identity.ok() ? CheckLimits(*identity) : identity.status();
+  UniqueFd numbered;
+  if (status.ok()) {
+    auto connection = std::make_shared<Connection>();
+    connection->identity = *identity;
+    connection->pidfd = PeerPidfd(socket.get(), *identity);
+    numbered = Renumber(socket);
+    status = numbered.valid() ? registry_->Add(numbered.get(), std::move(connection))
+                              : absl::ErrnoToStatus(errno, "no descriptor for the connection");
+  }
+  if (!status.ok()) {
+    throttle_.Log(LogLevel::kWarning, "connection_refused",
+                  {{"uid", identity.ok() ? absl::StrCat(identity->uid) : "unknown"},
+                   {"pid", identity.ok() ? absl::StrCat(identity->pid) : "unknown"},
+                   {"reason", std::string(status.message())}});
+    return;
+  }
+  // gRPC keeps and closes the new number; the old one is closed first, so that it alone holds the connection open.
+  socket.Reset();
+  hand_over_(numbered.Release());
+}
+
+absl::Status AcceptLoop::CheckLimits(const Identity& identity) {
+  const int limit = settings_->current()->connection_max_per_uid;
+  if (registry_->CountOfUid(identity.uid) >= limit || registry_->Count() >= kConnectionMax) registry_->Sweep();
+  if (registry_->CountOfUid(identity.uid) >= limit) {
+    return absl::ResourceExhaustedError(absl::StrCat("uid ", identity.uid, " has ", limit, " connections (the limit)"));
+  }
+  if (registry_->Count() >= kConnectionMax) {
+    return absl::ResourceExhaustedError(absl::StrCat("the daemon has ", kConnectionMax, " connections (the limit)"));
+  }
+  return absl::OkStatus();
+}
+
+UniqueFd AcceptLoop::Renumber(const UniqueFd& socket) {
+  const NumberRange range = ConnectionNumbers();
+  int number = -1;
+  if (number_next_ < range.end) number = ::fcntl(socket.get(), F_DUPFD_CLOEXEC, number_next_);
+  if (number < 0 || number >= range.end) {
+    if (number >= 0) ::close(number);
+    number = ::fcntl(socket.get(), F_DUPFD_CLOEXEC, range.first);
+  }
+  if (number >= 0) number_next_ = number + 1;
+  return UniqueFd(number);
+}
+
+}  // namespace a8a::daemon

@@ -1,0 +1,77 @@
+#include "daemon/command_line.h"
+
+#include <unistd.h>
+
+#include <CLI/App.hpp>
+#include <CLI/Config.hpp>
+#include <CLI/Formatter.hpp>
+#include <cstdio>
+#include <iostream>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_replace.h"
+#include "daemon/config_file.h"
+#include "kernels/base/status_macros.h"
+#include "kernels/base/version.h"
+
+namespace a8a::daemon {
+namespace {
+
+void AddOption(const OptionSpec& spec, std::string* text, CLI::App* app) {
+  const std::string flag = absl::StrCat("--", spec.name);
+  CLI::Option* option = spec.value_name.empty() ? app->add_flag(flag, *text, spec.help)
+                                                : app->add_option(flag, *text, spec.help)->type_name(spec.value_name);
+  option->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
+  if (!spec.value_name.empty()) option->default_str(spec.format(Options()));
+}
+
+// Prints what CLI11 has to say: help and version to stdout, an error as one line to stderr.
+int PrintAndGetExitCode(const CLI::App& app, const CLI::ParseError& error) {
+  if (error.get_exit_code() == static_cast<int>(CLI::ExitCodes::Success)) return app.exit(error, std::cout, std::cerr);
+  std::cerr << "a8a-daemon: " << absl::StrReplaceAll(error.what(), {{"\n", " "}}) << "; see a8a-daemon --help\n";
+  return kExitUsage;
+}
+
+}  // namespace
+
+std::variant<CommandLine, int> ParseCommandLine(int argc, const char* const* argv) {
+  CommandLine command_line;
+  CLI::App app("The node daemon of a8a: leases memory to the processes of a node and brings them together.",
+               "a8a-daemon");
+  app.set_version_flag("--version", std::string(kVersion));
+  CLI::Option* config = app.add_option("--config", command_line.config_path, "Config file (TOML)")
+                            ->type_name("FILE")
+                            ->default_str(kDefaultConfigPath);
+  app.add_flag("--check-config", command_line.check_config, "Check config file and flags, and exit");
+  std::vector<std::string> texts(OptionTable().size());
+  for (std::size_t i = 0; i < texts.size(); ++i) AddOption(OptionTable()[i], &texts[i], &app);
+  app.footer("SIGTERM drains and stops, a second one stops at once with status 1; SIGHUP reads the config file again.");
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    return PrintAndGetExitCode(app, error);
+  }
+  for (std::size_t i = 0; i < texts.size(); ++i) {
+    const std::string& name = OptionTable()[i].name;
+    if (app.count(absl::StrCat("--", name)) > 0) command_line.flags[name] = texts[i];
+  }
+  if (config->count() == 0) {
+    command_line.config_path = ::access(kDefaultConfigPath, F_OK) == 0 ? kDefaultConfigPath : "";
+  }
+  return command_line;
+}
+
+absl::StatusOr<Options> LoadOptions(const CommandLine& command_line) {
+  Options options;
+  if (!command_line.config_path.empty()) A8A_RETURN_IF_ERROR(ApplyConfigFile(command_line.config_path, &options));
+  for (const OptionSpec& spec : OptionTable()) {
+    const auto flag = command_line.flags.find(spec.name);
+    if (flag == command_line.flags.end()) continue;
+    const absl::Status status = spec.parse(flag->second, &options);
+    if (!status.ok()) return absl::Status(status.code(), absl::StrCat("--", spec.name, ": ", status.message()));
+  }
+  return options;
+}
+
+}  // namespace a8a::daemon

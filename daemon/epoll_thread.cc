@@ -1,0 +1,80 @@
+#include "daemon/epoll_thread.h"
+
+#include <pthread.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+
+#include <array>
+#include <cerrno>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
+#include "kernels/base/check.h"
+#include "kernels/base/status_macros.h"
+
+namespace a8a::daemon {
+namespace {
+
+// Events taken at once; more come with the next call.
+constexpr int kBatchEvents = 64;
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<EpollThread>> EpollThread::Create() {
+  UniqueFd epoll_fd(::epoll_create1(EPOLL_CLOEXEC));
+  if (!epoll_fd.valid()) return absl::ErrnoToStatus(errno, "cannot make an epoll set");
+  UniqueFd stop_fd(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+  if (!stop_fd.valid()) return absl::ErrnoToStatus(errno, "cannot make an eventfd");
+  std::unique_ptr<EpollThread> thread(new EpollThread(std::move(epoll_fd), std::move(stop_fd)));
+  A8A_RETURN_IF_ERROR(thread->Add(thread->stop_fd_.get(), kStopTag));
+  return thread;
+}
+
+EpollThread::EpollThread(UniqueFd epoll_fd, UniqueFd stop_fd)
+    : epoll_fd_(std::move(epoll_fd)), stop_fd_(std::move(stop_fd)) {}
+
+EpollThread::~EpollThread() { Stop(); }
+
+void EpollThread::Start(const std::string& name, Handlers handlers) {
+  handlers_ = std::move(handlers);
+  thread_ = std::thread([this] { Run(); });
+  ::pthread_setname_np(thread_.native_handle(), name.c_str());
+}
+
+void EpollThread::Stop() {
+  if (!thread_.joinable()) return;
+  // Cannot fail: the counter holds 64 bits and is written here only.
+  A8A_CHECK(::eventfd_write(stop_fd_.get(), 1) == 0, absl::StrCat("eventfd_write: errno ", errno));
+  thread_.join();
+}
+
+absl::Status EpollThread::Add(int fd, std::uint64_t tag) {
+  epoll_event event = {};
+  event.events = EPOLLIN;
+  event.data.u64 = tag;
+  if (::epoll_ctl(epoll_fd_.get(), EPOLL_CTL_ADD, fd, &event) == 0) return absl::OkStatus();
+  return absl::ErrnoToStatus(errno, absl::StrCat("cannot watch descriptor ", fd));
+}
+
+void EpollThread::Remove(int fd) { ::epoll_ctl(epoll_fd_.get(), EPOLL_CTL_DEL, fd, nullptr); }
+
+void EpollThread::Run() {
+  const int tick_ms = static_cast<int>(absl::ToInt64Milliseconds(handlers_.tick));
+  absl::Time next_tick = absl::Now() + handlers_.tick;
+  std::array<epoll_event, kBatchEvents> events = {};
+  while (true) {
+    const int count = ::epoll_wait(epoll_fd_.get(), events.data(), kBatchEvents, tick_ms);
+    for (int i = 0; i < count; ++i) {
+      const std::uint64_t tag = events[static_cast<std::size_t>(i)].data.u64;
+      if (tag == kStopTag) return;
+      handlers_.on_readable(tag);
+    }
+    if (const absl::Time now = absl::Now(); now >= next_tick) {
+      next_tick = now + handlers_.tick;
+      handlers_.on_tick();
+    }
+  }
+}
+
+}  // namespace a8a::daemon

@@ -1,0 +1,196 @@
+#include "daemon/fd_server.h"
+
+#include <sys/socket.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <string>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
+#include "absl/types/span.h"
+#include "kernels/base/status_macros.h"
+
+namespace a8a::daemon {
+namespace {
+
+constexpr std::uint64_t kListenerTag = ~std::uint64_t{0} - 1;
+// Connections taken before the thread looks at anything else.
+constexpr int kBatchConnections = 64;
+// All uids together. A client needs one for a moment.
+constexpr std::size_t kConnectionMax = 1024;
+// More than the kernel queues for a socket by default (net.unix.max_dgram_qlen is 10, or 512).
+constexpr int kUnreadMessagesMax = 1024;
+constexpr absl::Duration kIdleTimeout = absl::Milliseconds(kFdIdleTimeoutMs);
+constexpr absl::Duration kSweepInterval = absl::Milliseconds(500);
+
+FdReply MakeReply(const absl::Status& status, std::int64_t size_bytes) {
+  FdReply reply = {
+      .magic = kFdMagic, .code = static_cast<std::int32_t>(status.code()), .size_bytes = size_bytes, .message = {}};
+  const std::size_t length = std::min<std::size_t>(status.message().size(), kFdMessageBytes - 1);
+  std::memcpy(reply.message, status.message().data(), length);
+  return reply;
+}
+
+// Sends a reply, with descriptor `fd` unless that is negative. Returns false if there was no room for it.
+bool SendReply(int socket, FdReply reply, int fd) {
+  iovec part = {.iov_base = &reply, .iov_len = sizeof(reply)};
+  msghdr message = {};
+  message.msg_iov = &part;
+  message.msg_iovlen = 1;
+  alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int))] = {};
+  if (fd >= 0) {
+    message.msg_control = control;
+    message.msg_controllen = sizeof(control);
+    cmsghdr* header = CMSG_FIRSTHDR(&message);
+    header->cmsg_level = SOL_SOCKET;
+    header->cmsg_type = SCM_RIGHTS;
+    header->cmsg_len = CMSG_LEN(sizeof(int));
+    std::memcpy(CMSG_DATA(header), &fd, sizeof(int));
+  }
+  return ::sendmsg(socket, &message, MSG_DONTWAIT | MSG_NOSIGNAL) == static_cast<ssize_t>(sizeof(reply));
+}
+
+bool SendError(int socket, const absl::Status& status) {
+  return SendReply(socket, MakeReply(status, /*size_bytes=*/0), /*fd=*/-1);
+}
+
+// The last message of a connection. What the client has sent is read first: closing a unix socket with unread messages
+// resets the connection, and the client would see that instead of the reply.
+void SendLastError(int socket, const absl::Status& status) {
+  ::shutdown(socket, SHUT_RD);
+  char ignored = 0;
+  for (int i = 0; i<kUnreadMessagesMax&& ::recv(socket, &ignored, sizeof(ignored), MSG_DONTWAIT)> 0; ++i) {
+  }
+  SendError(socket, status);
+}
+
+struct Received {
+  ssize_t count;  // 0: end of file; negative: nothing, see errno
+  int flags;
+  FdRequest request;
+};
+
+// Room for control data is left out on purpose: the kernel then drops descriptors that come with a message, and says so
+// by MSG_CTRUNC, before they take a number in this process.
+Received Receive(int socket) {
+  Received received = {};
+  iovec part = {.iov_base = &received.request, .iov_len = sizeof(received.request)};
+  msghdr message = {};
+  message.msg_iov = &part;
+  message.msg_iovlen = 1;
+  received.count = ::recvmsg(socket, &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+  received.flags = message.msg_flags;
+  return received;
+}
+
+absl::Status CheckRequest(const Received& received) {
+  if ((received.flags & MSG_CTRUNC) != 0) return absl::InvalidArgumentError("descriptors are not taken here");
+  if ((received.flags & MSG_TRUNC) != 0 || received.count != static_cast<ssize_t>(sizeof(FdRequest))) {
+    return absl::InvalidArgumentError(absl::StrCat("message of ", (received.flags & MSG_TRUNC) != 0 ? "over " : "",
+                                                   received.count, " bytes; a request has ", sizeof(FdRequest)));
+  }
+  if (received.request.magic != kFdMagic || received.request.reserved != 0) {
+    return absl::InvalidArgumentError(absl::StrCat("not a request: magic ", received.request.magic, ", reserved ",
+                                                   received.request.reserved, "; must be ", kFdMagic, " and 0"));
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<FdServer>> FdServer::Start(UniqueFd listener, const Settings* settings, Core* core) {
+  std::unique_ptr<FdServer> server(new FdServer(std::move(listener), settings, core));
+  A8A_ASSIGN_OR_RETURN(server->thread_, EpollThread::Create());
+  A8A_RETURN_IF_ERROR(server->thread_->Add(server->acceptor_.fd(), kListenerTag));
+  const auto on_readable = [self = server.get()](std::uint64_t tag) {
+    if (tag == kListenerTag) return self->AcceptPending();
+    const auto connection = self->connections_.find(static_cast<int>(tag));
+    if (connection != self->connections_.end()) self->Serve(&connection->second);
+  };
+  server->thread_->Start(
+      "a8a-fd",
+      {.on_readable = on_readable, .on_tick = [self = server.get()] { self->CloseSilent(); }, .tick = kSweepInterval});
+  return server;
+}
+
+FdServer::FdServer(UniqueFd listener, const Settings* settings, Core* core)
+    : settings_(settings), core_(core), acceptor_(std::move(listener)) {}
+
+void FdServer::AcceptPending() {
+  for (int i = 0; i < kBatchConnections; ++i) {
+    UniqueFd socket = acceptor_.Accept();
+    if (!socket.valid()) return;
+    Admit(std::move(socket));
+  }
+}
+
+void FdServer::Admit(UniqueFd socket) {
+  const absl::StatusOr<Identity> identity = PeerIdentity(socket.get());
+  if (!identity.ok()) return;
+  const int limit = settings_->current()->connection_max_per_uid;
+  if (CountOfUid(identity->uid) >= limit || connections_.size() >= kConnectionMax) {
+    const absl::Status status = absl::ResourceExhaustedError(
+        absl::StrCat("uid ", identity->uid, " has ", CountOfUid(identity->uid), " connections (limit ", limit,
+                     "), all uids ", connections_.size(), " (limit ", kConnectionMax, ")"));
+    throttle_.Log(LogLevel::kWarning, "fd_connection_refused",
+                  {{"uid", absl::StrCat(identity->uid)}, {"reason", std::string(status.message())}});
+    SendLastError(socket.get(), status);
+    return;
+  }
+  const int fd = socket.get();
+  if (!thread_->Add(fd, static_cast<std::uint64_t>(fd)).ok()) return;
+  connections_[fd] = {.socket = std::move(socket), .identity = *identity, .deadline = absl::Now() + kIdleTimeout};
+}
+
+int FdServer::CountOfUid(std::uint32_t uid) const {
+  return static_cast<int>(std::count_if(connections_.begin(), connections_.end(), [uid](const auto& connection) {
+    return connection.second.identity.uid == uid;
+  }));
+}
+
+void FdServer::Serve(FdConnection* connection) {
+  // Closing the descriptor takes it out of the epoll set.
+  if (ServeOne(connection) == Next::kClose) connections_.erase(connection->socket.get());
+}
+
+FdServer::Next FdServer::ServeOne(FdConnection* connection) {
+  const Received received = Receive(connection->socket.get());
+  if (received.count < 0) return errno == EAGAIN || errno == EINTR ? Next::kGoOn : Next::kClose;
+  if (received.count == 0 && (received.flags & MSG_CTRUNC) == 0) return Next::kClose;
+  if (const absl::Status status = CheckRequest(received); !status.ok()) {
+    throttle_.Log(LogLevel::kWarning, "fd_request_malformed",
+                  {{"uid", absl::StrCat(connection->identity.uid)},
+                   {"pid", absl::StrCat(connection->identity.pid)},
+                   {"reason", std::string(status.message())}});
+    SendLastError(connection->socket.get(), status);
+    return Next::kClose;
+  }
+  connection->deadline = absl::Now() + kIdleTimeout;
+  return Redeem(connection, received.request);
+}
+
+FdServer::Next FdServer::Redeem(FdConnection* connection, const FdRequest& request) {
+  const absl::StatusOr<Core::Redeemed> redeemed = core_->RedeemTicket(
+      connection->identity, request.session_id, absl::Span<const std::uint8_t>(request.ticket, kTicketBytes));
+  bool sent = false;
+  if (redeemed.ok()) {
+    sent = SendReply(connection->socket.get(), MakeReply(absl::OkStatus(), redeemed->size_bytes), redeemed->fd.get());
+  } else {
+    throttle_.Log(LogLevel::kWarning, "ticket_refused",
+                  {{"session", absl::StrCat(request.session_id)},
+                   {"uid", absl::StrCat(connection->identity.uid)},
+                   {"pid", absl::StrCat(connection->identity.pid)},
+                   {"reason", std::string(redeemed.status().message())}});
+    sent = SendError(connection->socket.get(), redeemed.status());
+  }
+  return sent ? Next::kGoOn : Next::kClose;
+}
+
+void FdServer::CloseSilent() {
+  std::erase_if(connections_, [now = absl::Now()](const auto& entry) { return now >= entry.second.deadline; });
+}
+
+}  // namespace a8a::daemon

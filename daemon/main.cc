@@ -1,0 +1,87 @@
+// a8a-daemon: the node daemon. `a8a-daemon --help` lists its options; daemon/README.md says what is where.
+#include <malloc.h>
+#include <unistd.h>
+
+#include <cstdlib>
+#include <future>
+#include <iostream>
+#include <memory>
+#include <string>
+#include <variant>
+
+#include "daemon/command_line.h"
+#include "daemon/log.h"
+#include "daemon/server.h"
+#include "daemon/settings.h"
+#include "daemon/signals.h"
+
+namespace a8a::daemon {
+namespace {
+
+constexpr int kExitFailure = 1;
+// gRPC's threads would make an arena of the heap each; the daemon allocates too little to contend for two.
+constexpr int kHeapArenas = 2;
+// How soon the end of draining is noticed.
+constexpr absl::Duration kStopPollInterval = absl::Milliseconds(10);
+
+void ReloadConfig(Settings* settings) {
+  const absl::StatusOr<Settings::Changes> changes = settings->Reload();
+  if (changes.ok()) return;
+  LogEvent(LogLevel::kError, "config_refused", {{"reason", std::string(changes.status().message())}});
+}
+
+void WaitForStop(const Signals& signals, Settings* settings) {
+  while (true) {
+    const SignalKind signal = signals.Wait(absl::InfiniteDuration());
+    if (signal == SignalKind::kStop) return;
+    if (signal == SignalKind::kReload) ReloadConfig(settings);
+  }
+}
+
+// Drains and stops, unless a second signal ends the process first.
+void StopServer(const Signals& signals, Server* server) {
+  const std::future<void> stopped = std::async(std::launch::async, [server] { server->DrainAndStop(); });
+  while (stopped.wait_for(std::chrono::seconds(0)) != std::future_status::ready) {
+    if (signals.Wait(kStopPollInterval) != SignalKind::kStop) continue;
+    LogEvent(LogLevel::kWarning, "stopped_at_once", {{"reason", "second signal"}});
+    server->RemoveFiles();
+    StopLog();
+    ::_exit(kExitFailure);
+  }
+}
+
+int Run(const Signals& signals, const CommandLine& command_line, const Options& options) {
+  Settings settings(command_line, options);
+  absl::StatusOr<std::unique_ptr<Server>> server = Server::Start(&settings);
+  if (!server.ok()) {
+    LogEvent(LogLevel::kError, "start_failed", {{"reason", std::string(server.status().message())}});
+    return kExitFailure;
+  }
+  WaitForStop(signals, &settings);
+  StopServer(signals, server->get());
+  return EXIT_SUCCESS;
+}
+
+int Main(int argc, const char* const* argv) {
+  ::mallopt(M_ARENA_MAX, kHeapArenas);
+  // First, so that every thread that is ever made inherits the mask.
+  const Signals signals;
+  const std::variant<CommandLine, int> parsed = ParseCommandLine(argc, argv);
+  if (const int* exit_status = std::get_if<int>(&parsed)) return *exit_status;
+  const CommandLine& command_line = std::get<CommandLine>(parsed);
+  const absl::StatusOr<Options> options = LoadOptions(command_line);
+  if (!options.ok()) {
+    std::cerr << "a8a-daemon: " << options.status().message() << "\n";
+    return kExitUsage;
+  }
+  if (command_line.check_config) return EXIT_SUCCESS;
+  StartLog(options->log_format, options->log_level);
+  const int exit_status = Run(signals, command_line, *options);
+  StopLog();
+  return exit_status;
+}
+
+}  // namespace
+}  // namespace a8a::daemon
+
+int main(int argc, char** argv) { return a8a::daemon::Main(argc, argv); }

@@ -1,0 +1,268 @@
+#include "daemon/options.h"
+
+#include <algorithm>
+#include <cstdio>
+#include <limits>
+#include <utility>
+
+#include "absl/status/statusor.h"
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "absl/strings/str_join.h"
+#include "absl/strings/str_replace.h"
+#include "absl/strings/str_split.h"
+#include "kernels/base/status_macros.h"
+#include "kernels/include/limits.h"
+
+namespace a8a::daemon {
+namespace {
+
+// Bytes of a socket's path without the terminating NUL. [unix(7)]
+constexpr std::size_t kSocketPathBytesMax = 107;
+// Enough for every human operator and service of a node; each costs a comparison per call.
+constexpr std::size_t kAdminUidsMax = 64;
+
+absl::Status Refused(absl::string_view text, absl::string_view allowed) {
+  return absl::InvalidArgumentError(absl::StrCat("\"", text, "\" is not allowed; allowed: ", allowed));
+}
+
+template <typename T>
+using Choices = std::vector<std::pair<std::string, T>>;
+
+template <typename T>
+std::string ChoiceNames(const Choices<T>& choices, absl::string_view separator) {
+  return absl::StrJoin(choices, separator,
+                       [](std::string* out, const auto& choice) { absl::StrAppend(out, choice.first); });
+}
+
+template <typename T>
+OptionSpec ChoiceOption(std::string name, T Options::*field, Choices<T> choices, std::string help) {
+  OptionSpec spec{.name = std::move(name), .value_name = ChoiceNames(choices, "|"), .help = std::move(help)};
+  spec.parse = [field, choices](absl::string_view text, Options* options) {
+    for (const auto& [choice, value] : choices) {
+      if (text != choice) continue;
+      options->*field = value;
+      return absl::OkStatus();
+    }
+    return Refused(text, ChoiceNames(choices, ", "));
+  };
+  spec.format = [field, choices](const Options& options) {
+    for (const auto& [choice, value] : choices) {
+      if (options.*field == value) return choice;
+    }
+    return std::string();
+  };
+  return spec;
+}
+
+OptionSpec IntegerOption(std::string name, int Options::*field, int min, int max, std::string help) {
+  OptionSpec spec{.name = std::move(name), .value_name = "N", .help = std::move(help)};
+  spec.toml_type = TomlType::kInteger;
+  spec.parse = [=](absl::string_view text, Options* options) {
+    int value = 0;
+    if (!absl::SimpleAtoi(text, &value) || value < min || value > max) {
+      return Refused(text, absl::StrCat("integers from ", min, " to ", max));
+    }
+    options->*field = value;
+    return absl::OkStatus();
+  };
+  spec.format = [field](const Options& options) { return absl::StrCat(options.*field); };
+  return spec;
+}
+
+OptionSpec DurationOption(std::string name, absl::Duration Options::*field, absl::Duration min, absl::Duration max,
+                          std::string help) {
+  OptionSpec spec{.name = std::move(name), .value_name = "DURATION", .help = std::move(help)};
+  spec.parse = [=](absl::string_view text, Options* options) {
+    absl::Duration value;
+    if (!absl::ParseDuration(text, &value) || value < min || value > max) {
+      return Refused(text, absl::StrCat("durations with a unit, like 500ms or 5s, from ", absl::FormatDuration(min),
+                                        " to ", absl::FormatDuration(max)));
+    }
+    options->*field = value;
+    return absl::OkStatus();
+  };
+  spec.format = [field](const Options& options) { return absl::FormatDuration(options.*field); };
+  return spec;
+}
+
+// Accepts 4096, 4KiB, 64MiB, 1GiB, 2TiB.
+absl::StatusOr<std::int64_t> ParseSize(absl::string_view text) {
+  constexpr std::pair<absl::string_view, int> kUnits[] = {{"KiB", 10}, {"MiB", 20}, {"GiB", 30}, {"TiB", 40}};
+  int shift = 0;
+  absl::string_view digits = text;
+  for (const auto& [unit, unit_shift] : kUnits) {
+    if (absl::ConsumeSuffix(&digits, unit)) shift = unit_shift;
+  }
+  std::int64_t value = 0;
+  if (!absl::SimpleAtoi(digits, &value) || value < 0 || value > (kMaxBufferBytes >> shift)) {
+    return Refused(text, "bytes from 0 to 1024TiB, as a number or with KiB, MiB, GiB or TiB");
+  }
+  return value << shift;
+}
+
+OptionSpec SizeOption(std::string name, std::int64_t Options::*field, std::string help) {
+  OptionSpec spec{.name = std::move(name), .value_name = "SIZE", .help = std::move(help)};
+  spec.toml_type = TomlType::kStringOrInteger;
+  spec.parse = [field](absl::string_view text, Options* options) {
+    A8A_ASSIGN_OR_RETURN(options->*field, ParseSize(text));
+    return absl::OkStatus();
+  };
+  spec.format = [field](const Options& options) { return absl::StrCat(options.*field); };
+  return spec;
+}
+
+OptionSpec SwitchOption(std::string name, bool Options::*field, std::string help) {
+  OptionSpec spec{.name = std::move(name), .help = std::move(help), .toml_type = TomlType::kBoolean};
+  spec.parse = [field](absl::string_view text, Options* options) {
+    if (text != "true" && text != "false") return Refused(text, "true, false");
+    options->*field = text == "true";
+    return absl::OkStatus();
+  };
+  spec.format = [field](const Options& options) { return options.*field ? "true" : "false"; };
+  return spec;
+}
+
+absl::Status ParseRuntimeDir(absl::string_view text, Options* options) {
+  const std::size_t path_bytes = text.size() + 1 + absl::string_view(kGrpcSocketName).size();
+  if (text.empty() || path_bytes > kSocketPathBytesMax) {
+    return Refused(text, absl::StrCat("a directory whose socket path, here of ", path_bytes, " bytes, has at most ",
+                                      kSocketPathBytesMax));
+  }
+  options->runtime_dir = std::string(text);
+  return absl::OkStatus();
+}
+
+absl::Status ParseAdminUids(absl::string_view text, Options* options) {
+  std::vector<uid_t> uids;
+  for (const absl::string_view item : absl::StrSplit(text, ',', absl::SkipEmpty())) {
+    uid_t uid = 0;
+    if (!absl::SimpleAtoi(item, &uid)) return Refused(item, "uids from 0 to 4294967295");
+    uids.push_back(uid);
+  }
+  if (uids.size() > kAdminUidsMax) {
+    return Refused(text, absl::StrCat("at most ", kAdminUidsMax, " uids, here are ", uids.size()));
+  }
+  options->admin_uids = std::move(uids);
+  return absl::OkStatus();
+}
+
+absl::Status ParseSocketMode(absl::string_view text, Options* options) {
+  const bool octal = text.size() == 4 && text[0] == '0' &&
+                     std::all_of(text.begin(), text.end(), [](char c) { return c >= '0' && c <= '7'; });
+  if (!octal) return Refused(text, "four octal digits from 0000 to 0777, like 0660");
+  options->socket_mode = static_cast<mode_t>((text[1] - '0') << 6 | (text[2] - '0') << 3 | (text[3] - '0'));
+  return absl::OkStatus();
+}
+
+OptionSpec RuntimeDirOption() {
+  return {.name = "runtime-dir",
+          .value_name = "DIR",
+          .help = "Directory of a8a.sock, fd.sock and a8a.pid; made if it is missing",
+          .parse = &ParseRuntimeDir,
+          .format = [](const Options& options) { return options.runtime_dir; }};
+}
+
+OptionSpec AdminUidsOption() {
+  return {.name = "admin-uids",
+          .value_name = "UID,...",
+          .help = "Who may administrate besides root and the daemon's own uid",
+          .toml_type = TomlType::kIntegerList,
+          .parse = &ParseAdminUids,
+          .format = [](const Options& options) { return absl::StrJoin(options.admin_uids, ","); }};
+}
+
+OptionSpec SocketModeOption() {
+  return {.name = "socket-mode",
+          .value_name = "MODE",
+          .help = "Permissions of both sockets, in octal",
+          .parse = &ParseSocketMode,
+          .format = [](const Options& options) { return absl::StrFormat("%04o", options.socket_mode); }};
+}
+
+OptionSpec SocketGroupOption() {
+  return {.name = "socket-group",
+          .value_name = "GROUP",
+          .help = "Group of both sockets, by name or number; empty: the daemon's own",
+          .parse =
+              [](absl::string_view text, Options* options) {
+                options->socket_group = std::string(text);
+                return absl::OkStatus();
+              },
+          .format = [](const Options& options) { return options.socket_group; }};
+}
+
+OptionSpec Live(OptionSpec spec) {
+  spec.live = true;
+  return spec;
+}
+
+std::vector<OptionSpec> GeneralOptions() {
+  return {
+      RuntimeDirOption(),
+      ChoiceOption<Backend>("backend", &Options::backend,
+                            {{"auto", Backend::kAuto}, {"host", Backend::kHost}, {"cuda", Backend::kCuda}},
+                            "Memory to lease; auto: CUDA where it is built in and usable, else host"),
+      ChoiceOption<LogFormat>("log-format", &Options::log_format,
+                              {{"text", LogFormat::kText}, {"json", LogFormat::kJson}}, "Format of the log on stderr"),
+      Live(ChoiceOption<LogLevel>("log-level", &Options::log_level,
+                                  {{"debug", LogLevel::kDebug},
+                                   {"info", LogLevel::kInfo},
+                                   {"warning", LogLevel::kWarning},
+                                   {"error", LogLevel::kError}},
+                                  "Least severe events that are logged")),
+      Live(DurationOption("drain-timeout", &Options::drain_timeout, absl::ZeroDuration(), absl::Hours(24),
+                          "How long running groups may go on after SIGTERM; 0s: without limit")),
+      Live(DurationOption("health-interval", &Options::health_interval, absl::Milliseconds(50), absl::Hours(1),
+                          "Time between two probes of each device")),
+  };
+}
+
+std::vector<OptionSpec> HostOptions() {
+  return {
+      SizeOption("host-pool-bytes", &Options::host_pool_bytes,
+                 "Limit of all leases of host memory together; 0: half of the machine's memory"),
+      ChoiceOption<HugePages>(
+          "host-huge-pages", &Options::host_huge_pages,
+          {{"off", HugePages::kOff}, {"transparent", HugePages::kTransparent}, {"hugetlb", HugePages::kHugetlb}},
+          "Huge pages for host memory"),
+      SwitchOption("host-prefault", &Options::host_prefault, "Allocate the pages of host memory with the lease"),
+      IntegerOption("host-numa-node", &Options::host_numa_node, -1, 1023,
+                    "NUMA node of host memory; -1: as the kernel places it"),
+  };
+}
+
+std::vector<OptionSpec> LimitOptions() {
+  return {
+      IntegerOption("session-max", &Options::session_max, 1, 65536, "Sessions at once"),
+      IntegerOption("group-max", &Options::group_max, 1, 65536, "Groups at once"),
+      IntegerOption("buffer-max", &Options::buffer_max, 1, 1 << 20,
+                    "Buffers at once; each holds a descriptor of the daemon"),
+      DurationOption("ticket-lifetime", &Options::ticket_lifetime, absl::Milliseconds(10), absl::Minutes(10),
+                     "How long a ticket may be redeemed"),
+      Live(IntegerOption("connection-max-per-uid", &Options::connection_max_per_uid, 1, 65536,
+                         "Connections of one uid at once, on each socket")),
+      Live(AdminUidsOption()),
+      SocketModeOption(),
+      SocketGroupOption(),
+  };
+}
+
+std::vector<OptionSpec> MakeTable() {
+  std::vector<OptionSpec> table = GeneralOptions();
+  for (OptionSpec& spec : HostOptions()) table.push_back(std::move(spec));
+  for (OptionSpec& spec : LimitOptions()) table.push_back(std::move(spec));
+  return table;
+}
+
+}  // namespace
+
+std::string OptionSpec::key() const { return absl::StrReplaceAll(name, {{"-", "_"}}); }
+
+const std::vector<OptionSpec>& OptionTable() {
+  static const auto* const table = new std::vector<OptionSpec>(MakeTable());
+  return *table;
+}
+
+}  // namespace a8a::daemon

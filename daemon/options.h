@@ -1,0 +1,70 @@
+// The daemon's options: one table from which flags, config file and --help are made.
+//
+// A flag is the option's name with '-' (--drain-timeout 30s), a key of the config file the same name with '_'
+// (drain_timeout = "30s"). Flags win over the file, the file over the defaults.
+#ifndef A8A_DAEMON_OPTIONS_H_
+#define A8A_DAEMON_OPTIONS_H_
+
+#include <sys/types.h>
+
+#include <cstdint>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/strings/string_view.h"
+#include "absl/time/time.h"
+#include "daemon/log.h"
+#include "daemon/memory/host_memory.h"
+#include "proto/fd_protocol.h"
+
+namespace a8a::daemon {
+
+enum class Backend { kAuto, kHost, kCuda };
+
+struct Options {
+  std::string runtime_dir = kDefaultRuntimeDir;
+  Backend backend = Backend::kAuto;
+  LogFormat log_format = LogFormat::kText;
+  LogLevel log_level = LogLevel::kInfo;
+  absl::Duration drain_timeout = absl::Seconds(30);
+  absl::Duration health_interval = absl::Seconds(10);
+  std::int64_t host_pool_bytes = 0;  // 0: half of the machine's memory
+  HugePages host_huge_pages = HugePages::kOff;
+  bool host_prefault = false;
+  int host_numa_node = -1;  // -1: as the kernel places it
+  int session_max = 1024;
+  int group_max = 256;
+  int buffer_max = 65536;
+  absl::Duration ticket_lifetime = absl::Seconds(10);
+  int connection_max_per_uid = 1024;
+  std::vector<uid_t> admin_uids;
+  mode_t socket_mode = 0660;
+  std::string socket_group;  // name or number; empty: the daemon's own
+};
+
+// How a value is written in the config file.
+enum class TomlType { kString, kInteger, kBoolean, kStringOrInteger, kIntegerList };
+
+// One row of the table. `parse` and `format` are inverse to each other; the file's values come as text too.
+struct OptionSpec {
+  std::string name;             // "drain-timeout"
+  std::string value_name = {};  // "DURATION"; empty for a switch
+  std::string help = {};
+  TomlType toml_type = TomlType::kString;
+  // Takes effect by ReloadConfig or SIGHUP; otherwise at the next start.
+  bool live = false;
+  // The error says what was given and what is allowed, without the option's name.
+  std::function<absl::Status(absl::string_view text, Options* options)> parse = nullptr;
+  std::function<std::string(const Options& options)> format = nullptr;
+
+  // "drain_timeout"
+  [[nodiscard]] std::string key() const;
+};
+
+[[nodiscard]] const std::vector<OptionSpec>& OptionTable();
+
+}  // namespace a8a::daemon
+
+#endif  // A8A_DAEMON_OPTIONS_H_

@@ -1,0 +1,52 @@
+#include "daemon/process_watcher.h"
+
+#include <utility>
+
+#include "kernels/base/status_macros.h"
+
+namespace a8a::daemon {
+namespace {
+
+// Nothing times out here; the thread only has to have some interval.
+constexpr absl::Duration kTick = absl::Seconds(60);
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<ProcessWatcher>> ProcessWatcher::Start(
+    std::function<void(std::uint64_t session_id)> on_end) {
+  std::unique_ptr<ProcessWatcher> watcher(new ProcessWatcher(std::move(on_end)));
+  A8A_ASSIGN_OR_RETURN(watcher->thread_, EpollThread::Create());
+  watcher->thread_->Start("a8a-lives",
+                          {.on_readable = [self = watcher.get()](std::uint64_t session_id) { self->Ended(session_id); },
+                           .on_tick = [] {},
+                           .tick = kTick});
+  return watcher;
+}
+
+ProcessWatcher::ProcessWatcher(std::function<void(std::uint64_t session_id)> on_end) : on_end_(std::move(on_end)) {}
+
+absl::Status ProcessWatcher::Watch(std::uint64_t session_id, UniqueFd pidfd) {
+  const MutexLock lock(&mutex_);
+  const int fd = pidfd.get();
+  pidfds_[session_id] = std::move(pidfd);
+  absl::Status status = thread_->Add(fd, session_id);
+  if (!status.ok()) pidfds_.erase(session_id);
+  return status;
+}
+
+void ProcessWatcher::Forget(std::uint64_t session_id) { Take(session_id); }
+
+void ProcessWatcher::Ended(std::uint64_t session_id) {
+  if (Take(session_id)) on_end_(session_id);
+}
+
+bool ProcessWatcher::Take(std::uint64_t session_id) {
+  const MutexLock lock(&mutex_);
+  const auto entry = pidfds_.find(session_id);
+  if (entry == pidfds_.end()) return false;
+  thread_->Remove(entry->second.get());
+  pidfds_.erase(entry);
+  return true;
+}
+
+}  // namespace a8a::daemon

@@ -1,0 +1,162 @@
+#include "daemon/runtime_dir.h"
+
+#include <fcntl.h>
+#include <grp.h>
+#include <sys/file.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+#include <utility>
+
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/strip.h"
+#include "kernels/base/check.h"
+#include "kernels/base/status_macros.h"
+#include "proto/fd_protocol.h"
+
+namespace a8a::daemon {
+namespace {
+
+constexpr mode_t kDirectoryMode = 0755;
+constexpr mode_t kLockFileMode = 0644;
+// Connections that wait to be accepted: the ranks of many groups start at the same moment.
+constexpr int kListenBacklog = 1024;
+// A lock file can vanish between open and flock when its holder ends just then; that often in a row it cannot.
+constexpr int kLockAttempts = 100;
+
+// Returns whether it made the directory.
+absl::StatusOr<bool> MakeDirectory(const std::string& path) {
+  if (::mkdir(path.c_str(), kDirectoryMode) == 0) return true;
+  if (errno == EEXIST) return false;
+  return absl::ErrnoToStatus(errno, absl::StrCat("cannot make runtime directory ", path));
+}
+
+absl::Status CheckDirectory(const std::string& path) {
+  struct stat status = {};
+  if (::stat(path.c_str(), &status) != 0) return absl::ErrnoToStatus(errno, absl::StrCat("runtime directory ", path));
+  if (!S_ISDIR(status.st_mode)) return absl::FailedPreconditionError(absl::StrCat(path, " is not a directory"));
+  if (status.st_uid != ::geteuid() && status.st_uid != 0) {
+    return absl::FailedPreconditionError(absl::StrCat("runtime directory ", path, " belongs to uid ", status.st_uid,
+                                                      "; it must belong to uid ", ::geteuid(), " or root"));
+  }
+  if ((status.st_mode & S_IWOTH) != 0) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("runtime directory ", path, " is writable by everybody; remove that right or use another one"));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status LockedByAnother(const std::string& directory, int lock_fd) {
+  char text[32] = {};
+  const ssize_t count = ::pread(lock_fd, text, sizeof(text) - 1, 0);
+  absl::string_view pid(text, count > 0 ? static_cast<std::size_t>(count) : 0);
+  absl::ConsumeSuffix(&pid, "\n");
+  return absl::FailedPreconditionError(absl::StrCat("another a8a-daemon (pid ", pid.empty() ? "unknown" : pid,
+                                                    ") serves ", directory, "; stop it or use another --runtime-dir"));
+}
+
+// Whether `fd` is still the file at `path`, and not one that its last holder has removed.
+bool IsFileAt(int fd, const std::string& path) {
+  struct stat open_file = {};
+  struct stat named_file = {};
+  return ::fstat(fd, &open_file) == 0 && ::stat(path.c_str(), &named_file) == 0 &&
+         open_file.st_dev == named_file.st_dev && open_file.st_ino == named_file.st_ino;
+}
+
+absl::Status WritePid(int fd, const std::string& path) {
+  const std::string text = absl::StrCat(::getpid(), "\n");
+  if (::ftruncate(fd, 0) == 0 && ::pwrite(fd, text.data(), text.size(), 0) == static_cast<ssize_t>(text.size())) {
+    return absl::OkStatus();
+  }
+  return absl::ErrnoToStatus(errno, absl::StrCat("cannot write ", path));
+}
+
+absl::StatusOr<UniqueFd> TakeLock(const std::string& directory, const std::string& path) {
+  for (int attempt = 0; attempt < kLockAttempts; ++attempt) {
+    UniqueFd fd(::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, kLockFileMode));
+    if (!fd.valid()) return absl::ErrnoToStatus(errno, absl::StrCat("cannot open lock file ", path));
+    if (::flock(fd.get(), LOCK_EX | LOCK_NB) != 0) {
+      if (errno == EWOULDBLOCK) return LockedByAnother(directory, fd.get());
+      return absl::ErrnoToStatus(errno, absl::StrCat("cannot lock ", path));
+    }
+    if (!IsFileAt(fd.get(), path)) continue;
+    absl::Status status = WritePid(fd.get(), path);
+    if (status.ok()) return fd;
+    ::unlink(path.c_str());
+    return status;
+  }
+  return absl::UnavailableError(absl::StrCat("lock file ", path, " was replaced ", kLockAttempts, " times; try again"));
+}
+
+absl::StatusOr<gid_t> FindGroup(const std::string& group) {
+  gid_t gid = 0;
+  if (absl::SimpleAtoi(group, &gid)) return gid;
+  char buffer[16384];
+  struct group entry = {};
+  struct group* found = nullptr;
+  if (::getgrnam_r(group.c_str(), &entry, buffer, sizeof(buffer), &found) != 0 || found == nullptr) {
+    return absl::InvalidArgumentError(absl::StrCat("socket-group \"", group, "\" is no group of this machine"));
+  }
+  return found->gr_gid;
+}
+
+sockaddr_un SocketAddress(const std::string& path) {
+  sockaddr_un address = {};
+  address.sun_family = AF_UNIX;
+  A8A_CHECK(path.size() < sizeof(address.sun_path), absl::StrCat(path, " was checked by the option table"));
+  std::memcpy(address.sun_path, path.c_str(), path.size() + 1);
+  return address;
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<RuntimeDir>> RuntimeDir::Open(const std::string& path) {
+  A8A_ASSIGN_OR_RETURN(const bool made_directory, MakeDirectory(path));
+  std::unique_ptr<RuntimeDir> directory(new RuntimeDir(path, made_directory));
+  A8A_RETURN_IF_ERROR(CheckDirectory(path));
+  const std::string lock_path = absl::StrCat(path, "/", kLockFileName);
+  A8A_ASSIGN_OR_RETURN(directory->lock_, TakeLock(path, lock_path));
+  directory->files_.push_back(lock_path);
+  return directory;
+}
+
+RuntimeDir::~RuntimeDir() { RemoveFiles(); }
+
+void RuntimeDir::RemoveFiles() const {
+  // The lock file goes last, and all while it is locked: then nobody else can have made these files.
+  for (auto file = files_.rbegin(); file != files_.rend(); ++file) ::unlink(file->c_str());
+  if (made_directory_) ::rmdir(path_.c_str());
+}
+
+absl::StatusOr<UniqueFd> RuntimeDir::Listen(const std::string& name, const SocketOptions& options) {
+  const std::string path = absl::StrCat(path_, "/", name);
+  UniqueFd socket(::socket(AF_UNIX, options.type | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+  if (!socket.valid()) return absl::ErrnoToStatus(errno, "cannot make a socket");
+  // Nobody can connect before listen(), by when the permissions are right.
+  if (::unlink(path.c_str()) != 0 && errno != ENOENT) {
+    return absl::ErrnoToStatus(errno, absl::StrCat("cannot replace ", path));
+  }
+  const sockaddr_un address = SocketAddress(path);
+  if (::bind(socket.get(), reinterpret_cast<const sockaddr*>(&address), sizeof(address)) != 0) {
+    return absl::ErrnoToStatus(errno, absl::StrCat("cannot bind ", path));
+  }
+  files_.push_back(path);
+  if (!options.group.empty()) {
+    A8A_ASSIGN_OR_RETURN(const gid_t gid, FindGroup(options.group));
+    if (::lchown(path.c_str(), static_cast<uid_t>(-1), gid) != 0) {
+      return absl::ErrnoToStatus(errno, absl::StrCat("cannot give ", path, " to group ", options.group));
+    }
+  }
+  if (::chmod(path.c_str(), options.mode) != 0) return absl::ErrnoToStatus(errno, absl::StrCat("cannot chmod ", path));
+  if (::listen(socket.get(), kListenBacklog) != 0) {
+    return absl::ErrnoToStatus(errno, absl::StrCat("cannot listen on ", path));
+  }
+  return socket;
+}
+
+}  // namespace a8a::daemon

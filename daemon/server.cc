@@ -1,0 +1,210 @@
+#include "daemon/server.h"
+
+#include <grpcpp/ext/proto_server_reflection_plugin.h>
+#include <grpcpp/health_check_service_interface.h>
+#include <grpcpp/resource_quota.h>
+#include <grpcpp/server_builder.h>
+#include <grpcpp/server_posix.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <chrono>
+#include <random>
+#include <string>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
+#include "daemon/backend.h"
+#include "daemon/log.h"
+#include "kernels/base/status_macros.h"
+#include "kernels/base/version.h"
+#include "proto/fd_protocol.h"
+
+namespace a8a::daemon {
+namespace {
+
+// Allocations are bound by the kernel, and one that prefaults gigabytes takes a second: others need not wait for it.
+constexpr int kCallThreads = 4;
+constexpr std::size_t kCallQueueMax = 1024;
+constexpr int kEndThreads = 2;
+
+// Requests are a few hundred bytes; the largest, a join with a 64-byte secret, is below 1 KiB.
+constexpr int kRequestBytesMax = 64 * 1024;
+constexpr int kMetadataBytesMax = 8 * 1024;
+// Calls of one connection at once: an Attach stream, and a join or window of each group that a process is in.
+constexpr int kStreamsPerConnectionMax = 128;
+// A connection without calls is closed; a client with a session has its Attach stream. Also ends connections that never
+// said anything.
+constexpr int kIdleConnectionMs = 5 * 60 * 1000;
+// Pings that clients may send; the daemon sends none, since the kernel tells when a local peer is gone, and a stopped
+// process must not lose its stream.
+constexpr int kPingIntervalMsMin = 10 * 1000;
+// gRPC's own buffers for all connections together, and its threads (the pollers of callback services, and two for
+// reflection, the only synchronous service).
+constexpr std::size_t kGrpcMemoryBytesMax = std::size_t{32} << 20;
+constexpr int kGrpcThreadsMax = 16;
+
+constexpr absl::Duration kTickInterval = absl::Milliseconds(500);
+constexpr absl::Duration kDrainPollInterval = absl::Milliseconds(10);
+// For streams that do not end by themselves (health watches, clients that do not read).
+constexpr std::chrono::milliseconds kCallsEndTimeout{500};
+
+std::uint64_t RandomId() {
+  std::random_device random;
+  return std::uint64_t{random()} << 32 | random();
+}
+
+CoreOptions ToCoreOptions(const Options& options) {
+  CoreOptions core;
+  core.session_max = options.session_max;
+  core.group_max = options.group_max;
+  core.buffer_max = options.buffer_max;
+  core.ticket_lifetime = options.ticket_lifetime;
+  return core;
+}
+
+void LogCoreEvent(const CoreEvent& event) { LogEvent(LogLevel::kInfo, event.name, event.fields); }
+
+// Leases, connections and process handles are descriptors: takes all that the system grants.
+void RaiseDescriptorLimit() {
+  rlimit limit = {};
+  if (::getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
+  limit.rlim_cur = limit.rlim_max;
+  ::setrlimit(RLIMIT_NOFILE, &limit);
+}
+
+std::vector<std::string> ServiceNames() {
+  return {v1::SessionService::service_full_name(), v1::BufferService::service_full_name(),
+          v1::GroupService::service_full_name(), v1::StatService::service_full_name(),
+          v1::AdminService::service_full_name()};
+}
+
+void SetLimits(grpc::ServerBuilder* builder) {
+  builder->SetMaxReceiveMessageSize(kRequestBytesMax);
+  builder->AddChannelArgument(GRPC_ARG_MAX_METADATA_SIZE, kMetadataBytesMax);
+  builder->AddChannelArgument(GRPC_ARG_MAX_CONCURRENT_STREAMS, kStreamsPerConnectionMax);
+  builder->AddChannelArgument(GRPC_ARG_MAX_CONNECTION_IDLE_MS, kIdleConnectionMs);
+  builder->AddChannelArgument(GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS, kPingIntervalMsMin);
+  builder->AddChannelArgument(GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, 1);
+  builder->SetResourceQuota(
+      grpc::ResourceQuota("a8a-daemon").Resize(kGrpcMemoryBytesMax).SetMaxThreads(kGrpcThreadsMax));
+  builder->SetSyncServerOption(grpc::ServerBuilder::NUM_CQS, 1);
+  builder->SetSyncServerOption(grpc::ServerBuilder::MIN_POLLERS, 1);
+  builder->SetSyncServerOption(grpc::ServerBuilder::MAX_POLLERS, 2);
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<Server>> Server::Start(Settings* settings) {
+  const std::shared_ptr<const Options> options = settings->current();
+  RaiseDescriptorLimit();
+  A8A_ASSIGN_OR_RETURN(std::unique_ptr<RuntimeDir> runtime_dir, RuntimeDir::Open(options->runtime_dir));
+  A8A_ASSIGN_OR_RETURN(std::vector<std::unique_ptr<MemoryProvider>> providers, MakeProviders(*options));
+  std::unique_ptr<Server> server(new Server(settings, std::move(runtime_dir), std::move(providers)));
+  A8A_RETURN_IF_ERROR(server->Serve());
+  return server;
+}
+
+Server::Server(Settings* settings, std::unique_ptr<RuntimeDir> runtime_dir,
+               std::vector<std::unique_ptr<MemoryProvider>> providers)
+    : settings_(settings),
+      daemon_instance_id_(RandomId()),
+      runtime_dir_(std::move(runtime_dir)),
+      callers_(&registry_, settings),
+      core_(ToCoreOptions(*settings->current()), std::move(providers), Clock::Real(), &LogCoreEvent),
+      ends_({.name = "a8a-ends", .thread_count = kEndThreads, .queue_max = kCallQueueMax}),
+      calls_({.name = "a8a-calls", .thread_count = kCallThreads, .queue_max = kCallQueueMax}),
+      health_({.core = &core_, .settings = settings, .timers = &timers_, .services = ServiceNames()}),
+      stats_reader_(&core_, &health_, daemon_instance_id_),
+      buffer_service_(Deps()),
+      group_service_(Deps()),
+      stat_service_(Deps(), &stats_reader_, &timers_),
+      admin_service_(Deps(), &health_, settings) {}
+
+ServiceDeps Server::Deps() { return {.core = &core_, .callers = &callers_, .calls = &calls_, .ends = &ends_}; }
+
+absl::Status Server::Serve() {
+  const std::shared_ptr<const Options> options = settings_->current();
+  A8A_ASSIGN_OR_RETURN(watcher_, ProcessWatcher::Start([this](std::uint64_t session_id) {
+                         ends_.SubmitAlways([this, session_id] { core_.ProcessEnded(session_id); });
+                       }));
+  session_service_ = std::make_unique<SessionService>(
+      AttachDeps{.core = &core_, .watcher = watcher_.get(), .ends = &ends_, .daemon_instance_id = daemon_instance_id_},
+      &callers_);
+  A8A_RETURN_IF_ERROR(StartGrpc());
+  health_.Start(grpc_server_->GetHealthCheckService());
+  Tick();
+
+  RuntimeDir::SocketOptions socket_options = {
+      .type = SOCK_SEQPACKET, .mode = options->socket_mode, .group = options->socket_group};
+  A8A_ASSIGN_OR_RETURN(UniqueFd fd_listener, runtime_dir_->Listen(kFdSocketName, socket_options));
+  A8A_ASSIGN_OR_RETURN(fd_server_, FdServer::Start(std::move(fd_listener), settings_, &core_));
+  socket_options.type = SOCK_STREAM;
+  A8A_ASSIGN_OR_RETURN(UniqueFd grpc_listener, runtime_dir_->Listen(kGrpcSocketName, socket_options));
+  A8A_ASSIGN_OR_RETURN(accept_loop_, AcceptLoop::Start(std::move(grpc_listener), settings_, &registry_,
+                                                       [server = grpc_server_.get()](int fd) {
+                                                         grpc::AddInsecureChannelFromFd(server, fd);
+                                                       }));
+  LogEvent(LogLevel::kInfo, "serving",
+           {{"version", kVersion}, {"pid", absl::StrCat(::getpid())}, {"runtime_dir", options->runtime_dir}});
+  return absl::OkStatus();
+}
+
+absl::Status Server::StartGrpc() {
+  grpc::EnableDefaultHealthCheckService(true);
+  grpc::reflection::InitProtoReflectionServerBuilderPlugin();
+  grpc::ServerBuilder builder;
+  SetLimits(&builder);
+  builder.RegisterService(session_service_.get());
+  builder.RegisterService(&buffer_service_);
+  builder.RegisterService(&group_service_);
+  builder.RegisterService(&stat_service_);
+  builder.RegisterService(&admin_service_);
+  // No listening port: connections come from the accept loop.
+  grpc_server_ = builder.BuildAndStart();
+  return grpc_server_ == nullptr ? absl::InternalError("gRPC did not start; its log says why") : absl::OkStatus();
+}
+
+void Server::Tick() {
+  timers_.After(kTickInterval, [this] {
+    ends_.SubmitAlways([this] { core_.Tick(); });
+    Tick();
+  });
+}
+
+void Server::DrainAndStop() {
+  const absl::Duration timeout = settings_->current()->drain_timeout;
+  const Core::Load load = core_.load();
+  LogEvent(LogLevel::kInfo, "stopping",
+           {{"timeout", absl::FormatDuration(timeout)},
+            {"groups", absl::StrCat(load.group_count)},
+            {"sessions", absl::StrCat(load.session_count)}});
+  core_.BeginStop(timeout);
+  health_.Refresh();
+  while (core_.load().group_count > 0) {
+    absl::SleepFor(kDrainPollInterval);
+    core_.Tick();
+  }
+  Stop();
+  LogEvent(LogLevel::kInfo, "stopped", {});
+}
+
+Server::~Server() { Stop(); }
+
+void Server::Stop() {
+  // Nobody new, then nothing that runs by itself, then the calls, then what they left on the executors.
+  accept_loop_.reset();
+  fd_server_.reset();
+  runtime_dir_->RemoveFiles();
+  stat_service_.Stop();
+  core_.EndEverything();
+  if (watcher_ != nullptr) watcher_->Stop();
+  if (grpc_server_ != nullptr) grpc_server_->Shutdown(std::chrono::system_clock::now() + kCallsEndTimeout);
+  timers_.Stop();
+  health_.Stop();
+  grpc_server_.reset();
+}
+
+}  // namespace a8a::daemon

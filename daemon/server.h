@@ -1,0 +1,87 @@
+// The life of the daemon: start, drain, stop. What it serves is elsewhere: services (*_service.h), core (core/core.h),
+// memory (memory/).
+#ifndef A8A_DAEMON_SERVER_H_
+#define A8A_DAEMON_SERVER_H_
+
+#include <grpcpp/server.h>
+
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "daemon/accept_loop.h"
+#include "daemon/admin_service.h"
+#include "daemon/buffer_service.h"
+#include "daemon/caller.h"
+#include "daemon/connection_registry.h"
+#include "daemon/core/core.h"
+#include "daemon/executor.h"
+#include "daemon/fd_server.h"
+#include "daemon/group_service.h"
+#include "daemon/health.h"
+#include "daemon/process_watcher.h"
+#include "daemon/runtime_dir.h"
+#include "daemon/session_service.h"
+#include "daemon/settings.h"
+#include "daemon/stat_service.h"
+#include "daemon/stats_reader.h"
+#include "daemon/timer_queue.h"
+
+namespace a8a::daemon {
+
+class Server {
+ public:
+  // Takes the runtime directory, makes the core and serves. `settings` outlives the server. A start that fails leaves
+  // nothing behind.
+  [[nodiscard]] static absl::StatusOr<std::unique_ptr<Server>> Start(Settings* settings);
+  // Stops at once if DrainAndStop was not called.
+  ~Server();
+  Server(const Server&) = delete;
+  Server& operator=(const Server&) = delete;
+
+  // Takes no new work, lets running groups finish until the drain timeout, ends what is left and stops. Blocks until
+  // then. Call once.
+  void DrainAndStop();
+
+  // Removes the files, for a process that is about to end at once. From any thread.
+  void RemoveFiles() const { runtime_dir_->RemoveFiles(); }
+
+ private:
+  Server(Settings* settings, std::unique_ptr<RuntimeDir> runtime_dir,
+         std::vector<std::unique_ptr<MemoryProvider>> providers);
+
+  [[nodiscard]] absl::Status Serve();
+  [[nodiscard]] absl::Status StartGrpc();
+  void Tick();
+  void Stop();
+
+  [[nodiscard]] ServiceDeps Deps();
+
+  // In the order of construction; each may use what stands above it.
+  Settings* const settings_;
+  const std::uint64_t daemon_instance_id_;
+  const std::unique_ptr<RuntimeDir> runtime_dir_;
+  ConnectionRegistry registry_;
+  const CallerResolver callers_;
+  Core core_;
+  std::unique_ptr<ProcessWatcher> watcher_;
+  Executor ends_;
+  Executor calls_;
+  TimerQueue timers_;
+  Health health_;
+  StatsReader stats_reader_;
+  std::unique_ptr<SessionService> session_service_;
+  BufferService buffer_service_;
+  GroupService group_service_;
+  StatService stat_service_;
+  AdminService admin_service_;
+  std::unique_ptr<grpc::Server> grpc_server_;
+  std::unique_ptr<FdServer> fd_server_;
+  std::unique_ptr<AcceptLoop> accept_loop_;
+};
+
+}  // namespace a8a::daemon
+
+#endif  // A8A_DAEMON_SERVER_H_

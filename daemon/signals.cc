@@ -1,0 +1,29 @@
+#include "daemon/signals.h"
+
+#include <ctime>
+
+namespace a8a::daemon {
+
+Signals::Signals() {
+  std::signal(SIGPIPE, SIG_IGN);
+  sigemptyset(&set_);
+  for (const int signal : {SIGTERM, SIGINT, SIGHUP}) sigaddset(&set_, signal);
+  ::pthread_sigmask(SIG_BLOCK, &set_, nullptr);
+}
+
+SignalKind Signals::Wait(absl::Duration timeout) const {
+  const timespec limit = absl::ToTimespec(timeout);
+  const int signal =
+      timeout == absl::InfiniteDuration() ? ::sigwaitinfo(&set_, nullptr) : ::sigtimedwait(&set_, nullptr, &limit);
+  switch (signal) {
+    case SIGTERM:
+    case SIGINT:
+      return SignalKind::kStop;
+    case SIGHUP:
+      return SignalKind::kReload;
+    default:
+      return SignalKind::kNone;
+  }
+}
+
+}  // namespace a8a::daemon

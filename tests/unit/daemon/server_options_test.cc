@@ -1,0 +1,199 @@
+#include "daemon/options.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <set>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "daemon/command_line.h"
+
+namespace a8a::daemon {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+
+const OptionSpec& Spec(absl::string_view name) {
+  for (const OptionSpec& spec : OptionTable()) {
+    if (spec.name == name) return spec;
+  }
+  ADD_FAILURE() << "no option " << std::string(name);
+  return OptionTable().front();
+}
+
+// Parses a command line that must be readable.
+CommandLine Parse(std::vector<const char*> arguments) {
+  arguments.insert(arguments.begin(), "a8a-daemon");
+  auto parsed = ParseCommandLine(static_cast<int>(arguments.size()), arguments.data());
+  if (const auto* command_line = std::get_if<CommandLine>(&parsed)) return *command_line;
+  ADD_FAILURE() << "exit status " << std::get<int>(parsed);
+  return {};
+}
+
+int ExitStatus(std::vector<const char*> arguments) {
+  arguments.insert(arguments.begin(), "a8a-daemon");
+  auto parsed = ParseCommandLine(static_cast<int>(arguments.size()), arguments.data());
+  return std::holds_alternative<int>(parsed) ? std::get<int>(parsed) : -1;
+}
+
+TEST(OptionTableTest, NamesAreUnique) {
+  std::set<std::string> names;
+
+  for (const OptionSpec& spec : OptionTable()) EXPECT_TRUE(names.insert(spec.name).second) << spec.name;
+}
+
+TEST(OptionTableTest, EveryDefaultIsAnAllowedValue) {
+  for (const OptionSpec& spec : OptionTable()) {
+    Options options;
+    const std::string text = spec.format(Options());
+
+    EXPECT_TRUE(spec.parse(text, &options).ok()) << spec.name << " refuses its default " << text;
+    EXPECT_EQ(spec.format(options), text) << spec.name;
+  }
+}
+
+TEST(OptionTableTest, EveryRowSetsAFieldOfItsOwn) {
+  const std::vector<std::pair<std::string, std::string>> other_values = {
+      {"runtime-dir", "/tmp/x"},
+      {"backend", "cuda"},
+      {"log-format", "json"},
+      {"log-level", "debug"},
+      {"drain-timeout", "7s"},
+      {"health-interval", "3s"},
+      {"host-pool-bytes", "4096"},
+      {"host-huge-pages", "hugetlb"},
+      {"host-prefault", "true"},
+      {"host-numa-node", "1"},
+      {"session-max", "7"},
+      {"group-max", "8"},
+      {"buffer-max", "9"},
+      {"ticket-lifetime", "11s"},
+      {"connection-max-per-uid", "12"},
+      {"admin-uids", "13,14"},
+      {"socket-mode", "0600"},
+      {"socket-group", "a8a"},
+  };
+  ASSERT_EQ(other_values.size(), OptionTable().size());
+
+  for (const auto& [name, value] : other_values) {
+    Options options;
+    ASSERT_TRUE(Spec(name).parse(value, &options).ok()) << name;
+
+    std::vector<std::string> changed;
+    for (const OptionSpec& spec : OptionTable()) {
+      if (spec.format(options) != spec.format(Options())) changed.push_back(spec.name);
+    }
+    EXPECT_THAT(changed, ElementsAre(name));
+    EXPECT_EQ(Spec(name).format(options), value);
+  }
+}
+
+TEST(OptionTableTest, OutOfRangeAndMalformedValuesAreRefused) {
+  const std::vector<std::pair<std::string, std::string>> bad_values = {
+      {"runtime-dir", ""},
+      {"runtime-dir", std::string(99, 'x')},
+      {"backend", "HOST"},
+      {"log-level", "loud"},
+      {"drain-timeout", "-1s"},
+      {"drain-timeout", "25h"},
+      {"drain-timeout", "5"},
+      {"health-interval", "1ms"},
+      {"host-pool-bytes", "64GB"},
+      {"host-pool-bytes", "-1"},
+      {"host-pool-bytes", "MiB"},
+      {"host-pool-bytes", "1025TiB"},
+      {"host-prefault", "yes"},
+      {"host-numa-node", "1024"},
+      {"session-max", "0"},
+      {"session-max", "1e3"},
+      {"session-max", "99999999999999999999"},
+      {"admin-uids", "root"},
+      {"admin-uids", "4294967296"},
+      {"socket-mode", "660"},
+      {"socket-mode", "0680"},
+      {"socket-mode", "1777"},
+  };
+
+  for (const auto& [name, value] : bad_values) {
+    Options options;
+    const absl::Status status = Spec(name).parse(value, &options);
+
+    EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument) << name << " takes \"" << value << "\"";
+    EXPECT_THAT(std::string(status.message()), HasSubstr("allowed")) << name;
+  }
+}
+
+TEST(OptionTableTest, SizesTakeBinarySuffixes) {
+  const std::vector<std::pair<std::string, std::int64_t>> sizes = {
+      {"0", 0},
+      {"4096", 4096},
+      {"1KiB", std::int64_t{1} << 10},
+      {"64MiB", std::int64_t{64} << 20},
+      {"64GiB", std::int64_t{64} << 30},
+      {"1024TiB", std::int64_t{1} << 50},
+  };
+
+  for (const auto& [text, bytes] : sizes) {
+    Options options;
+    ASSERT_TRUE(Spec("host-pool-bytes").parse(text, &options).ok()) << text;
+    EXPECT_EQ(options.host_pool_bytes, bytes) << text;
+  }
+}
+
+TEST(OptionTableTest, RuntimeDirRefusalNamesTheLengthAndTheLimit) {
+  Options options;
+
+  const absl::Status status = Spec("runtime-dir").parse(std::string(99, 'x'), &options);
+
+  EXPECT_TRUE(Spec("runtime-dir").parse(std::string(98, 'x'), &options).ok());
+  EXPECT_THAT(std::string(status.message()), HasSubstr("here of 108 bytes, has at most 107")) << status;
+}
+
+TEST(CommandLineTest, FlagsAreKeptByName) {
+  const CommandLine command_line = Parse({"--backend=host", "--host-prefault", "--drain-timeout", "2s"});
+
+  EXPECT_THAT(command_line.flags, ElementsAre(std::pair("backend", "host"), std::pair("drain-timeout", "2s"),
+                                              std::pair("host-prefault", "true")));
+  EXPECT_FALSE(command_line.check_config);
+}
+
+TEST(CommandLineTest, TheLastOfRepeatedFlagsWins) {
+  EXPECT_EQ(Parse({"--drain-timeout=1s", "--drain-timeout=2s"}).flags.at("drain-timeout"), "2s");
+}
+
+TEST(CommandLineTest, ASwitchCanBeTurnedOff) {
+  EXPECT_EQ(Parse({"--host-prefault=false"}).flags.at("host-prefault"), "false");
+}
+
+TEST(CommandLineTest, NoFlagsMeanDefaults) { EXPECT_THAT(Parse({}).flags, IsEmpty()); }
+
+TEST(CommandLineTest, UnknownFlagsAndArgumentsAreUsageErrors) {
+  EXPECT_EQ(ExitStatus({"--nonsense"}), kExitUsage);
+  EXPECT_EQ(ExitStatus({"nonsense"}), kExitUsage);
+  EXPECT_EQ(ExitStatus({"--backend"}), kExitUsage);
+}
+
+TEST(CommandLineTest, HelpNamesEveryOption) {
+  ::testing::internal::CaptureStdout();
+
+  const int exit_status = ExitStatus({"--help"});
+
+  const std::string help = ::testing::internal::GetCapturedStdout();
+  EXPECT_EQ(exit_status, 0);
+  for (const OptionSpec& spec : OptionTable()) EXPECT_THAT(help, HasSubstr("--" + spec.name));
+}
+
+TEST(CommandLineTest, AFlagThatIsRefusedIsNamed) {
+  const absl::StatusOr<Options> options = LoadOptions({.flags = {{"session-max", "0"}}});
+
+  EXPECT_EQ(options.status().code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(std::string(options.status().message()),
+            "--session-max: \"0\" is not allowed; allowed: integers from 1 to 65536");
+}
+
+}  // namespace
+}  // namespace a8a::daemon
