@@ -8,7 +8,9 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
+#include <iterator>
 #include <memory>
 #include <string>
 
@@ -45,7 +47,11 @@ class RankProcessesTest : public ::testing::Test {
   RankProcesses::Outcome RunRole(const std::string& role) const {
     return Start(role)->Supervise(kTick, [] { return absl::OkStatus(); });
   }
+  [[nodiscard]] bool all_started() const {
+    return std::all_of(std::begin(board().pids), std::end(board().pids), [](const auto& pid) { return pid > 0; });
+  }
   void ExpectNoRankLeft() const {
+    ASSERT_TRUE(all_started());
     for (const std::atomic<pid_t>& pid : board().pids) {
       EXPECT_EQ(::kill(pid, 0), -1) << "rank process " << pid << " still exists";
     }
@@ -90,8 +96,8 @@ TEST_F(RankProcessesTest, ErrorOfTheTickEndsAllRanks) {
 
 TEST_F(RankProcessesTest, SignalToTheParentEndsAllRanks) {
   for (const int signal : {SIGINT, SIGTERM, SIGHUP}) {
-    const RankProcesses::Outcome outcome = Start("wait")->Supervise(kTick, [signal] {
-      ::kill(::getpid(), signal);
+    const RankProcesses::Outcome outcome = Start("wait")->Supervise(kTick, [this, signal] {
+      if (all_started()) ::kill(::getpid(), signal);
       return absl::OkStatus();
     });
 
@@ -102,9 +108,8 @@ TEST_F(RankProcessesTest, SignalToTheParentEndsAllRanks) {
 
 TEST_F(RankProcessesTest, SignalToTheWholeGroupIsAnInterruptionNotAFailure) {
   const RankProcesses::Outcome outcome = Start("wait")->Supervise(kTick, [this] {
-    for (const std::atomic<pid_t>& pid : board().pids) {
-      if (pid > 0) ::kill(pid, SIGTERM);
-    }
+    if (!all_started()) return absl::OkStatus();
+    for (const std::atomic<pid_t>& pid : board().pids) ::kill(pid, SIGTERM);
     ::kill(::getpid(), SIGTERM);
     return absl::OkStatus();
   });
