@@ -8,7 +8,10 @@
 // frees all that the session still holds, and leaves no thread or descriptor behind. If the process dies instead, the
 // daemon frees it. All methods are thread-safe. Errors are absl::Status; those that any blocking call can return:
 // UNAVAILABLE (the daemon is not running, is draining, or went away), DEADLINE_EXCEEDED (its timeout has passed) and
-// NOT_FOUND (the session was ended by the daemon). A process that forks must not use a Client in the child.
+// NOT_FOUND (the session was ended by the daemon). Timeouts above a year are a year.
+//
+// A child that is forked while a Client lives must not use it: calls fail with FAILED_PRECONDITION there, and destructors
+// free nothing of the parent's. After exec nothing of it is left.
 #ifndef A8A_CLIENT_H_
 #define A8A_CLIENT_H_
 
@@ -48,7 +51,7 @@ struct JoinOptions {
   std::string secret = {};
   // For Join itself, which waits until all ranks have joined.
   absl::Duration timeout = absl::Seconds(60);
-  // For each all-to-all and Prepare, unless set otherwise at the call.
+  // For each all-to-all and each Prepare.
   absl::Duration all_to_all_timeout = absl::Seconds(30);
 };
 
@@ -65,6 +68,9 @@ class A8A_EXPORT Buffer {
   // At least what was asked for: rounded up to the device's granularity.
   [[nodiscard]] std::int64_t size_bytes() const;
   [[nodiscard]] std::uint64_t id() const;
+  // OK while the lease lives. ABORTED: the daemon has ended it; the memory can still be touched, but is no longer
+  // accounted for, and the buffer should be destroyed.
+  [[nodiscard]] absl::Status status() const;
 
  private:
   friend class Client;
@@ -114,8 +120,8 @@ class A8A_EXPORT Client {
 
  private:
   struct Impl;
-  explicit Client(std::shared_ptr<Impl> impl);
-  std::shared_ptr<Impl> impl_;
+  explicit Client(std::unique_ptr<Impl> impl);
+  std::unique_ptr<Impl> impl_;
 };
 
 }  // namespace a8a

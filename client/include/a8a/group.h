@@ -104,7 +104,8 @@ class A8A_EXPORT Group {
   [[nodiscard]] absl::Status Prepare(Plan* plan, const Input& input, const Output& output, const Splits& splits,
                                      Channel channel, Stream stream = nullptr);
 
-  // One all-to-all by a plan, with the rows at `input` in the plan's input view. Errors as of AllToAll.
+  // One all-to-all by a plan, with the rows at `input` in the plan's input view. Errors as of AllToAll, and
+  // FAILED_PRECONDITION for a plan that was never prepared or whose window was destroyed.
   [[nodiscard]] absl::Status AllToAll(const Plan& plan, const void* input, Stream stream = nullptr);
 
   // The first error of the channel's all-to-alls since the last call; takes it off the channel. Stays ABORTED when the
@@ -118,14 +119,14 @@ class A8A_EXPORT Group {
   [[nodiscard]] int world_size() const;
   [[nodiscard]] int channel_count() const;
   [[nodiscard]] std::uint64_t id() const;
-  // Bytes of pool and control memory that a8a itself takes on this rank, windows apart.
+  // Bytes that a8a itself takes on this rank, windows apart: its flags and its share of the control segment.
   [[nodiscard]] std::int64_t overhead_bytes() const;
 
  private:
   friend class Client;
   struct Impl;
-  explicit Group(std::shared_ptr<Impl> impl);
-  std::shared_ptr<Impl> impl_;
+  explicit Group(std::unique_ptr<Impl> impl);
+  std::unique_ptr<Impl> impl_;
 };
 
 }  // namespace a8a

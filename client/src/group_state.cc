@@ -1,0 +1,216 @@
+#include "client/src/group_state.h"
+
+#include <cstddef>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "client/src/deadline.h"
+#include "client/src/segment_mapper.h"
+#include "kernels/base/status_macros.h"
+#include "kernels/include/control_layout.h"
+#include "kernels/include/flags_layout.h"
+
+namespace a8a::client {
+namespace {
+
+// How long destructors wait for the daemon. What they could not release ends with the session.
+constexpr absl::Duration kReleaseTimeout = absl::Seconds(2);
+
+std::size_t Index(int rank) { return static_cast<std::size_t>(rank); }
+
+// Answers list every rank once, in order.
+template <typename Buffers>
+absl::Status CheckRanks(const Buffers& buffers, int world_size, absl::string_view what) {
+  if (buffers.size() != world_size) {
+    return absl::InternalError(
+        absl::StrCat(what, ": the daemon sent ", buffers.size(), " buffers for ", world_size, " ranks"));
+  }
+  for (int rank = 0; rank < world_size; ++rank) {
+    if (buffers[rank].rank() == rank) continue;
+    return absl::InternalError(
+        absl::StrCat(what, ": the daemon sent rank ", buffers[rank].rank(), " in the place of rank ", rank));
+  }
+  return absl::OkStatus();
+}
+
+v1::JoinGroupRequest MakeJoinRequest(std::uint64_t session_id, const JoinOptions& options) {
+  v1::JoinGroupRequest request;
+  request.set_session_id(session_id);
+  request.set_name(options.name);
+  request.set_rank(options.rank);
+  request.set_world_size(options.world_size);
+  request.set_channel_count(options.channel_count);
+  request.set_device(options.device.name);
+  request.set_secret(options.secret);
+  return request;
+}
+
+}  // namespace
+
+absl::StatusOr<std::shared_ptr<GroupState>> GroupState::Join(std::shared_ptr<Session> session,
+                                                             const JoinOptions& options) {
+  const absl::Time deadline = DeadlineAfter(options.timeout);
+  const std::string what = absl::StrCat("join group \"", options.name, "\" as rank ", options.rank);
+  if (options.channel_count < 1) {  // on the wire 0 means the default, here it is a mistake
+    return absl::InvalidArgumentError(absl::StrCat(what, ": channel_count ", options.channel_count, " is below 1"));
+  }
+  A8A_ASSIGN_OR_RETURN(const DeviceKind kind, session->FindDevice(options.device.name));
+  A8A_ASSIGN_OR_RETURN(std::unique_ptr<const DataPlane> data_plane, MakeDataPlane(kind, options.device.name));
+  v1::JoinGroupResponse response;
+  A8A_RETURN_IF_ERROR(session->Call(&DaemonConnection::group, &v1::GroupService::Stub::JoinGroup,
+                                    MakeJoinRequest(session->id(), options), &response, deadline, what));
+  // From here on the destructor leaves the group.
+  std::shared_ptr<GroupState> group(new GroupState(std::move(session), std::move(data_plane), options));
+  group->id_ = response.group().group_id();
+  A8A_RETURN_IF_ERROR(group->MapSegments(response, deadline));
+  return group;
+}
+
+GroupState::GroupState(std::shared_ptr<Session> session, std::unique_ptr<const DataPlane> data_plane,
+                       const JoinOptions& options)
+    : session_(std::move(session)),
+      data_plane_(std::move(data_plane)),
+      label_(absl::StrCat("group \"", options.name, "\" rank ", options.rank)),
+      timeout_ns_(absl::ToInt64Nanoseconds(ClampTimeout(options.all_to_all_timeout))) {
+  view_.rank = options.rank;
+  view_.world_size = options.world_size;
+  view_.channel_count = options.channel_count;
+  view_.block_count = data_plane_->block_count();
+}
+
+GroupState::~GroupState() {
+  if (session_->in_forked_child() || id_ == 0) return;
+  v1::LeaveGroupRequest request;
+  request.set_session_id(session_->id());
+  request.set_group_id(id_);
+  v1::LeaveGroupResponse response;
+  // Nobody is left to be told of a failure; the rank then leaves with its session.
+  session_
+      ->Call(&DaemonConnection::group, &v1::GroupService::Stub::LeaveGroup, request, &response,
+             DeadlineAfter(kReleaseTimeout), label_)
+      .IgnoreError();
+  session_->ForgetGroup(id_);
+}
+
+absl::Status GroupState::MapSegments(const v1::JoinGroupResponse& response, absl::Time deadline) {
+  if (view_.rank < 0 || view_.rank >= view_.world_size || view_.world_size > kMaxWorldSize) {
+    return absl::InternalError(absl::StrCat(label_, ": the daemon took it, though world_size is ", view_.world_size));
+  }
+  A8A_RETURN_IF_ERROR(CheckRanks(response.flags(), view_.world_size, label_));
+  SegmentMapper mapper(*session_, deadline);
+  A8A_ASSIGN_OR_RETURN(control_, mapper.MapControl(response.control(), absl::StrCat(label_, ": control segment")));
+  view_.control = control_->data();
+  A8A_RETURN_IF_ERROR(CheckControl());
+  for (const v1::RankBuffer& buffer : response.flags()) {
+    const std::string what = absl::StrCat(label_, ": flags of rank ", buffer.rank());
+    A8A_ASSIGN_OR_RETURN(std::unique_ptr<Mapping> mapping, mapper.Map(*data_plane_, buffer.ticket(), what));
+    view_.flags[Index(buffer.rank())] = mapping->data();
+    flags_.push_back(std::move(mapping));
+  }
+  return CheckFlags();
+}
+
+absl::Status GroupState::CheckControl() const {
+  const kernels::ControlLayout layout{view_.world_size, view_.channel_count};
+  if (static_cast<std::size_t>(control_->size_bytes()) < layout.size_bytes()) {
+    return absl::InternalError(absl::StrCat(label_, ": the control segment has ", control_->size_bytes(),
+                                            " bytes, its layout takes ", layout.size_bytes()));
+  }
+  const auto* control = reinterpret_cast<const kernels::GroupControl*>(control_->data());
+  if (control->magic != kernels::kControlMagic || control->layout_version != kernels::kLayoutVersion) {
+    return absl::FailedPreconditionError(absl::StrCat(
+        label_, ": the daemon's memory layout has version ", control->layout_version, ", this liba8a knows ",
+        kernels::kLayoutVersion, "; daemon and library must be of the same release"));
+  }
+  if (control->world_size != view_.world_size || control->channel_count != view_.channel_count ||
+      control->block_count != view_.block_count || control->group_id != id_) {
+    return absl::InternalError(absl::StrCat(
+        label_, ": the control segment is of group ", control->group_id, " with ", control->world_size, " ranks, ",
+        control->channel_count, " channels and ", control->block_count, " blocks; expected ", id_, ", ",
+        view_.world_size, ", ", view_.channel_count, " and ", view_.block_count));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status GroupState::CheckFlags() const {
+  const kernels::FlagsLayout layout{view_.world_size, view_.channel_count, view_.block_count};
+  for (const auto& mapping : flags_) {
+    if (static_cast<std::size_t>(mapping->size_bytes()) >= layout.size_bytes()) continue;
+    return absl::InternalError(absl::StrCat(label_, ": a flags segment has ", mapping->size_bytes(),
+                                            " bytes, its layout takes ", layout.size_bytes()));
+  }
+  return absl::OkStatus();
+}
+
+std::int64_t GroupState::overhead_bytes() const {
+  const std::int64_t control_share = (control_->size_bytes() + view_.world_size - 1) / view_.world_size;
+  return flags_[Index(view_.rank)]->size_bytes() + control_share;
+}
+
+absl::Status GroupState::Explain(const absl::Status& status) const {
+  if (!absl::IsAborted(status)) return status;
+  const std::string text = session_->GroupEndText(id_);
+  if (text.empty()) return status;
+  return absl::AbortedError(absl::StrCat(status.message(), ": ", text));
+}
+
+absl::StatusOr<std::shared_ptr<WindowState>> WindowState::Register(std::shared_ptr<GroupState> group,
+                                                                   const std::string& name, std::int64_t size_bytes,
+                                                                   absl::Duration timeout) {
+  const absl::Time deadline = DeadlineAfter(timeout);
+  v1::RegisterWindowRequest request;
+  request.set_session_id(group->session().id());
+  request.set_group_id(group->id());
+  request.set_name(name);
+  request.set_size_bytes(size_bytes);
+  v1::RegisterWindowResponse response;
+  std::shared_ptr<WindowState> window(new WindowState(std::move(group), name));
+  const GroupState& owner = window->group();
+  A8A_RETURN_IF_ERROR(owner.session().Call(&DaemonConnection::group, &v1::GroupService::Stub::RegisterWindow, request,
+                                           &response, deadline,
+                                           absl::StrCat(owner.label(), ": register window \"", name, "\"")));
+  // From here on the destructor releases this rank's part.
+  window->view_.window_index = response.window_index();
+  window->registered_ = true;
+  A8A_RETURN_IF_ERROR(window->MapParts(response, deadline));
+  return window;
+}
+
+WindowState::WindowState(std::shared_ptr<GroupState> group, const std::string& name)
+    : group_(std::move(group)), name_(name) {}
+
+WindowState::~WindowState() {
+  if (!registered_ || group_->session().in_forked_child()) return;
+  v1::ReleaseWindowRequest request;
+  request.set_session_id(group_->session().id());
+  request.set_group_id(group_->id());
+  request.set_window_index(view_.window_index);
+  v1::ReleaseWindowResponse response;
+  // As for groups: what fails here ends with the session.
+  group_->session()
+      .Call(&DaemonConnection::group, &v1::GroupService::Stub::ReleaseWindow, request, &response,
+            DeadlineAfter(kReleaseTimeout), name_)
+      .IgnoreError();
+}
+
+absl::Status WindowState::MapParts(const v1::RegisterWindowResponse& response, absl::Time deadline) {
+  const std::string label = absl::StrCat(group_->label(), ": window \"", name_, "\"");
+  if (view_.window_index < 0 || view_.window_index >= kMaxWindows) {
+    return absl::InternalError(absl::StrCat(label, ": the daemon gave it index ", view_.window_index));
+  }
+  A8A_RETURN_IF_ERROR(CheckRanks(response.buffers(), group_->view().world_size, label));
+  SegmentMapper mapper(group_->session(), deadline);
+  for (const v1::RankBuffer& buffer : response.buffers()) {
+    const std::string what = absl::StrCat(label, " of rank ", buffer.rank());
+    A8A_ASSIGN_OR_RETURN(std::unique_ptr<Mapping> mapping, mapper.Map(group_->data_plane(), buffer.ticket(), what));
+    view_.base[Index(buffer.rank())] = mapping->data();
+    view_.size_bytes[Index(buffer.rank())] = mapping->size_bytes();
+    parts_.push_back(std::move(mapping));
+  }
+  return absl::OkStatus();
+}
+
+std::byte* WindowState::data() const { return view_.base[Index(group_->view().rank)]; }
+std::int64_t WindowState::size_bytes() const { return view_.size_bytes[Index(group_->view().rank)]; }
+
+}  // namespace a8a::client
