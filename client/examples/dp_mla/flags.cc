@@ -94,6 +94,8 @@ void AddRunFlags(CLI::App* app, Options* options) {
 std::optional<int> ParseFlags(int argc, const char* const* argv, Options* options) {
   CLI::App app(kDescription, "a8a-dp-mla");
   app.footer(kFooter);
+  // As in most programs, the last of a repeated flag counts.
+  app.option_defaults()->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
   app.set_version_flag("--version", absl::StrCat("a8a-dp-mla ", kVersion));
   options->trace = DefaultTrace();
   AddLoadFlags(&app, options);

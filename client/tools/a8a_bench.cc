@@ -1,0 +1,149 @@
+// a8a-bench: benchmarks, one subcommand each.
+#include <signal.h>
+#include <unistd.h>
+
+#include <CLI/CLI.hpp>
+#include <cerrno>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <fstream>
+#include <iostream>
+#include <optional>
+#include <random>
+#include <string>
+
+#include "absl/status/status.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "client/tools/bench/control.h"
+#include "client/tools/bench/control_report.h"
+#include "client/tools/bench/control_roles.h"
+#include "client/tools/machine.h"
+#include "client/tools/progress.h"
+#include "client/tools/rank_processes.h"
+#include "kernels/base/version.h"
+
+namespace a8a::bench {
+namespace {
+
+constexpr int kExitOk = 0;
+constexpr int kExitFailed = 1;
+constexpr int kExitUsage = 2;
+
+constexpr char kFooter[] =
+    "Progress goes to stderr, the report to stdout; with --json - the JSON object goes to stdout and\n"
+    "the report to stderr.\n"
+    "\n"
+    "Exit status: 0 measured; 1 a measurement failed; 2 a flag is wrong and nothing was measured.";
+
+struct Options {
+  ControlConfig control;
+  std::string runtime_dir = "/run/a8a";
+  std::string json;  // empty: none
+  bool quiet = false;
+};
+
+void AddControl(CLI::App* app, Options* options) {
+  CLI::App* control =
+      app->add_subcommand("control", "Control plane: start of a group, many sessions and groups, Attach and GetStats");
+  control->footer(kFooter);
+  // As in most programs, the last of a repeated flag counts.
+  control->option_defaults()->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
+  ControlConfig& config = options->control;
+  control->add_option("--runtime-dir", options->runtime_dir, "Where the daemon's sockets are")
+      ->check(CLI::Validator(
+          [](const std::string& text) {
+            if (!text.empty() && text.size() <= kMaxRuntimeDirBytes) return std::string();
+            return absl::StrCat("has ", text.size(), " bytes, allowed are 1 to ", kMaxRuntimeDirBytes);
+          },
+          "DIR"))
+      ->capture_default_str();
+  control->add_option("--json", options->json, "Also write one JSON object to FILE; -: stdout")->type_name("FILE");
+  control->add_option("--seconds", config.seconds, "For each of the four measurements")
+      ->check(CLI::Range(1, 600))
+      ->capture_default_str();
+  control->add_option("--ranks", config.rank_count, "Ranks of the group, and processes that hold the sessions")
+      ->check(CLI::Range(1, kMaxWorldSize))
+      ->capture_default_str();
+  control->add_option("--window-bytes", config.window_bytes, "Of each rank's window")
+      ->check(CLI::Range(std::int64_t{1}, kMaxBufferBytes))
+      ->capture_default_str();
+  control->add_option("--sessions", config.session_count, "Sessions at once")
+      ->check(CLI::Range(1, 1000))
+      ->capture_default_str();
+  control->add_option("--groups", config.group_count, "Groups at once, of the sessions in equal parts")
+      ->check(CLI::Range(0, 1000))
+      ->capture_default_str();
+  control->add_flag("--quiet", options->quiet, "No progress");
+}
+
+std::optional<int> ParseFlags(int argc, char** argv, Options* options) {
+  CLI::App app("Benchmarks of a8a against a running a8a-daemon", "a8a-bench");
+  app.set_version_flag("--version", absl::StrCat("a8a-bench ", kVersion));
+  app.require_subcommand(1);
+  AddControl(&app, options);
+  try {
+    app.parse(argc, argv);
+    if (options->control.group_count > options->control.session_count) {
+      throw CLI::ValidationError(
+          "--groups", absl::StrCat(options->control.group_count, " groups need as many sessions, ", "--sessions is ",
+                                   options->control.session_count));
+    }
+  } catch (const CLI::ParseError& error) {
+    // CLI11 has a status of its own for each kind of error; here they all mean the same.
+    return app.exit(error, std::cout, std::cerr) == 0 ? kExitOk : kExitUsage;
+  }
+  std::memcpy(options->control.runtime_dir, options->runtime_dir.c_str(), options->runtime_dir.size() + 1);
+  // Names that two runs at the same time do not share.
+  absl::SNPrintF(options->control.tag, sizeof(options->control.tag), "bench-%d-%08x", ::getpid(),
+                 std::random_device()());
+  return std::nullopt;
+}
+
+absl::Status WriteJson(const std::string& path, const std::string& json) {
+  std::ofstream file(path);
+  file << json << std::flush;
+  if (file.good()) return absl::OkStatus();
+  return absl::ErrnoToStatus(errno, absl::StrCat("cannot write ", path));
+}
+
+int Fail(const absl::Status& status) {
+  std::fprintf(stderr, "a8a-bench: %s\n", std::string(status.message()).c_str());
+  return kExitFailed;
+}
+
+// Ends this process by `signal`, as it would have ended without the cleaning up.
+[[noreturn]] void EndBySignal(int signal) {
+  std::fprintf(stderr, "a8a-bench: interrupted by SIG%s, all children ended\n", ::sigabbrev_np(signal));
+  ::signal(signal, SIG_DFL);
+  ::raise(signal);
+  std::abort();
+}
+
+int Main(int argc, char** argv) {
+  if (const auto rank = tools::RankInvocation::FromArguments(argc, argv)) return RunControlRole(*rank);
+  Options options;
+  if (const std::optional<int> status = ParseFlags(argc, argv, &options)) return *status;
+  const tools::Machine machine = tools::DescribeMachine();
+  ControlOutcome outcome;
+  {
+    tools::Progress progress(options.quiet ? tools::Progress::Verbosity::kQuiet : tools::Progress::Verbosity::kShown);
+    outcome = RunControl(options.control, &progress);
+  }
+  if (outcome.interrupted_by != 0) EndBySignal(outcome.interrupted_by);
+  if (!outcome.status.ok()) return Fail(outcome.status);
+  const bool json_on_stdout = options.json == "-";
+  const std::string json = ControlJson(machine, options.control, outcome.results);
+  if (json_on_stdout) std::fputs(json.c_str(), stdout);
+  std::fputs(ControlText(machine, options.control, outcome.results).c_str(), json_on_stdout ? stderr : stdout);
+  if (!options.json.empty() && !json_on_stdout) {
+    if (const absl::Status status = WriteJson(options.json, json); !status.ok()) return Fail(status);
+  }
+  return kExitOk;
+}
+
+}  // namespace
+}  // namespace a8a::bench
+
+int main(int argc, char** argv) { return a8a::bench::Main(argc, argv); }
