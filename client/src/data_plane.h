@@ -44,8 +44,8 @@ class DataPlane {
   // `plan` was made by NewPlan of this data plane.
   [[nodiscard]] virtual absl::Status Prepare(const kernels::AllToAllParams& params, PreparedPlan* plan,
                                              Stream stream) const = 0;
-  [[nodiscard]] virtual absl::Status AllToAll(const PreparedPlan& plan, const std::byte* input,
-                                              std::int64_t timeout_ns, Stream stream) const = 0;
+  [[nodiscard]] virtual absl::Status AllToAll(const PreparedPlan& plan, const std::byte* input, std::int64_t timeout_ns,
+                                              Stream stream) const = 0;
   [[nodiscard]] virtual absl::Status TakeStatus(const kernels::GroupView& group, int channel) const = 0;
 };
 

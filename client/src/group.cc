@@ -36,15 +36,15 @@ kernels::AllToAllParams MakeParams(const client::GroupState& group, const client
 // Indexes shared memory, so that it is checked before any use.
 absl::Status CheckChannel(const client::GroupState& group, Channel channel) {
   if (channel.index >= 0 && channel.index < group.view().channel_count) return absl::OkStatus();
-  return absl::InvalidArgumentError(absl::StrCat(group.label(), ": channel ", channel.index, " is not in [0, ",
-                                                 group.view().channel_count, ")"));
+  return absl::InvalidArgumentError(
+      absl::StrCat(group.label(), ": channel ", channel.index, " is not in [0, ", group.view().channel_count, ")"));
 }
 
 absl::Status CheckWindow(const client::GroupState& group, const client::WindowState& window) {
   if (&window.group() == &group) return absl::OkStatus();
   return absl::InvalidArgumentError(absl::StrCat(group.label(), ": window \"", window.name(), "\" belongs to ",
-                                                 window.group().label(), " (group id ", window.group().id(),
-                                                 ", not ", group.id(), ")"));
+                                                 window.group().label(), " (group id ", window.group().id(), ", not ",
+                                                 group.id(), ")"));
 }
 
 }  // namespace
@@ -86,8 +86,7 @@ absl::Status Group::AllToAll(const Input& input, const Output& output, const Spl
   const client::GroupState& group = *impl_->state;
   A8A_RETURN_IF_ERROR(CheckChannel(group, channel));
   A8A_ASSIGN_OR_RETURN(const std::shared_ptr<client::WindowState> window, impl_->WindowOf(output));
-  return group.Explain(
-      group.data_plane().AllToAll(MakeParams(group, *window, input, output, splits, channel), stream));
+  return group.Explain(group.data_plane().AllToAll(MakeParams(group, *window, input, output, splits, channel), stream));
 }
 
 absl::Status Group::Prepare(Plan* plan, const Input& input, const Output& output, const Splits& splits, Channel channel,

@@ -124,10 +124,10 @@ absl::Status GroupState::CheckControl() const {
   }
   if (control->world_size != view_.world_size || control->channel_count != view_.channel_count ||
       control->block_count != view_.block_count || control->group_id != id_) {
-    return absl::InternalError(absl::StrCat(
-        label_, ": the control segment is of group ", control->group_id, " with ", control->world_size, " ranks, ",
-        control->channel_count, " channels and ", control->block_count, " blocks; expected ", id_, ", ",
-        view_.world_size, ", ", view_.channel_count, " and ", view_.block_count));
+    return absl::InternalError(absl::StrCat(label_, ": the control segment is of group ", control->group_id, " with ",
+                                            control->world_size, " ranks, ", control->channel_count, " channels and ",
+                                            control->block_count, " blocks; expected ", id_, ", ", view_.world_size,
+                                            ", ", view_.channel_count, " and ", view_.block_count));
   }
   return absl::OkStatus();
 }

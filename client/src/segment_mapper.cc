@@ -25,8 +25,8 @@ absl::StatusOr<UniqueFd> SegmentMapper::Fetch(const v1::Ticket& ticket, absl::st
   A8A_ASSIGN_OR_RETURN(FdConnection::Redeemed redeemed,
                        connection_->Redeem(session_id_, ticket.value(), what, deadline_));
   if (redeemed.size_bytes != ticket.size_bytes()) {
-    return absl::InternalError(absl::StrCat(what, ": fd.sock says ", redeemed.size_bytes, " bytes, the ticket ",
-                                            ticket.size_bytes()));
+    return absl::InternalError(
+        absl::StrCat(what, ": fd.sock says ", redeemed.size_bytes, " bytes, the ticket ", ticket.size_bytes()));
   }
   return std::move(redeemed.fd);
 }

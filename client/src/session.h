@@ -141,8 +141,7 @@ absl::Status Session::Call(Stub* (DaemonConnection::*stub)(),
   const absl::StatusOr<std::shared_ptr<DaemonConnection>> connection = Connection(what);
   if (!connection.ok()) return connection.status();
   CallContext context(deadline);
-  const absl::Status status =
-      FromGrpcStatus((((**connection).*stub)()->*method)(context.get(), request, response));
+  const absl::Status status = FromGrpcStatus((((**connection).*stub)()->*method)(context.get(), request, response));
   // These may be gRPC's own, whose messages name nothing.
   if (absl::IsUnavailable(status) || absl::IsDeadlineExceeded(status)) return WithContext(status, what);
   return status;

@@ -72,9 +72,9 @@ typedef struct a8a_join_options {
   const char* name;
   int32_t rank;
   int32_t world_size;
-  const char* device;            /* NULL: "host" */
-  int32_t channel_count;         /* 0: 8 */
-  const char* secret;            /* secret_size bytes; NULL: none */
+  const char* device;    /* NULL: "host" */
+  int32_t channel_count; /* 0: 8 */
+  const char* secret;    /* secret_size bytes; NULL: none */
   size_t secret_size;
   int64_t timeout_ns;            /* of the join; 0: 60 s */
   int64_t all_to_all_timeout_ns; /* of each all-to-all and prepare; 0: 30 s */

@@ -10,8 +10,8 @@
 // UNAVAILABLE (the daemon is not running, is draining, or went away), DEADLINE_EXCEEDED (its timeout has passed) and
 // NOT_FOUND (the session was ended by the daemon). Timeouts above a year are a year.
 //
-// A child that is forked while a Client lives must not use it: calls fail with FAILED_PRECONDITION there, and destructors
-// free nothing of the parent's. After exec nothing of it is left.
+// A child that is forked while a Client lives must not use it: calls fail with FAILED_PRECONDITION there, and
+// destructors free nothing of the parent's. After exec nothing of it is left.
 #ifndef A8A_CLIENT_H_
 #define A8A_CLIENT_H_
 
