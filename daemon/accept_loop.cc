@@ -71,26 +71,32 @@ void AcceptLoop::AcceptPending() {
 
 void AcceptLoop::Admit(UniqueFd socket) {
   const absl::StatusOr<Identity> identity = PeerIdentity(socket.get());
-  absl::Status status = identity.ok() ? CheckLimits(*identity) : identity.status();
-  UniqueFd numbered;
-  if (status.ok()) {
-    auto connection = std::make_shared<Connection>();
-    connection->identity = *identity;
-    connection->pidfd = PeerPidfd(socket.get(), *identity);
-    numbered = Renumber(socket);
-    status = numbered.valid() ? registry_->Add(numbered.get(), std::move(connection))
-                              : absl::ErrnoToStatus(errno, "no descriptor for the connection");
-  }
-  if (!status.ok()) {
+  absl::StatusOr<UniqueFd> numbered = identity.ok() ? Register(socket, *identity) : identity.status();
+  if (!numbered.ok()) {
     throttle_.Log(LogLevel::kWarning, "connection_refused",
                   {{"uid", identity.ok() ? absl::StrCat(identity->uid) : "unknown"},
                    {"pid", identity.ok() ? absl::StrCat(identity->pid) : "unknown"},
-                   {"reason", std::string(status.message())}});
+                   {"reason", std::string(numbered.status().message())}});
     return;
   }
   // gRPC keeps and closes the new number; the old one is closed first, so that it alone holds the connection open.
   socket.Reset();
-  hand_over_(numbered.Release());
+  hand_over_(numbered->Release());
+}
+
+absl::StatusOr<UniqueFd> AcceptLoop::Register(const UniqueFd& socket, const Identity& identity) {
+  A8A_RETURN_IF_ERROR(CheckLimits(identity));
+  auto connection = std::make_shared<Connection>();
+  connection->identity = identity;
+  connection->pidfd = PeerPidfd(socket.get(), identity);
+  // Without a handle, because the kernel has none to give, a process cannot attach but still look at health and stats.
+  if (absl::IsResourceExhausted(connection->pidfd.status()) || absl::IsUnavailable(connection->pidfd.status())) {
+    return connection->pidfd.status();
+  }
+  UniqueFd numbered = Renumber(socket);
+  if (!numbered.valid()) return absl::ErrnoToStatus(errno, "no descriptor for the connection");
+  A8A_RETURN_IF_ERROR(registry_->Add(numbered.get(), std::move(connection)));
+  return numbered;
 }
 
 absl::Status AcceptLoop::CheckLimits(const Identity& identity) {

@@ -39,6 +39,8 @@ class AcceptLoop {
 
   void AcceptPending();
   void Admit(UniqueFd socket);
+  // Returns the number that gRPC is to get.
+  [[nodiscard]] absl::StatusOr<UniqueFd> Register(const UniqueFd& socket, const Identity& identity);
   [[nodiscard]] absl::Status CheckLimits(const Identity& identity);
   [[nodiscard]] UniqueFd Renumber(const UniqueFd& socket);
 

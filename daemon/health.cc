@@ -40,6 +40,12 @@ void Health::Refresh() {
   Report();
 }
 
+void Health::BeginStop() {
+  const MutexLock lock(&mutex_);
+  stopping_ = true;
+  Report();
+}
+
 bool Health::DeviceHealthy(absl::string_view device) const {
   const MutexLock lock(&mutex_);
   const auto entry = devices_.find(std::string(device));
@@ -81,7 +87,7 @@ bool Health::HealthyNow(const DeviceHealth& device) const {
 
 void Health::Report() {
   if (service_ == nullptr) return;
-  const bool draining = deps_.core->draining();
+  const bool draining = stopping_ || deps_.core->draining();
   bool all_serving = !draining;
   for (auto& [name, device] : devices_) {
     const bool healthy = HealthyNow(device);

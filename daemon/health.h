@@ -49,6 +49,8 @@ class Health {
 
   // Reports the state again, after the daemon began or stopped to drain.
   void Refresh();
+  // Reports NOT_SERVING from now on: the daemon is about to stop.
+  void BeginStop();
 
   [[nodiscard]] bool DeviceHealthy(absl::string_view device) const;
 
@@ -68,6 +70,7 @@ class Health {
   const Deps deps_;
   mutable Mutex mutex_;
   grpc::HealthCheckServiceInterface* service_ ABSL_GUARDED_BY(mutex_) = nullptr;
+  bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
   std::map<std::string, DeviceHealth> devices_ ABSL_GUARDED_BY(mutex_);  // by device name
   // One for each device, so that a probe that hangs holds up no other. Constant after construction; last, so that their
   // threads end first.

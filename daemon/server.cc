@@ -181,8 +181,9 @@ void Server::DrainAndStop() {
            {{"timeout", absl::FormatDuration(timeout)},
             {"groups", absl::StrCat(load.group_count)},
             {"sessions", absl::StrCat(load.session_count)}});
+  // Before any session is told, so that whoever looks after that sees it.
+  health_.BeginStop();
   core_.BeginStop(timeout);
-  health_.Refresh();
   while (core_.load().group_count > 0) {
     absl::SleepFor(kDrainPollInterval);
     core_.Tick();

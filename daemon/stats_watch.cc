@@ -68,7 +68,10 @@ void StatsWatch::OnWriteDone(bool ok) {
     next_ = std::max(next_ + options_.interval, now);
     delay = next_ - now;
   }
-  options_.timers->After(delay, [self = shared_from_this()] { self->Snapshot(); });
+  // Not kept alive by the timer: a stream that is over must not take a slot until the interval has passed.
+  options_.timers->After(delay, [weak = weak_from_this()] {
+    if (const std::shared_ptr<StatsWatch> self = weak.lock()) self->Snapshot();
+  });
 }
 
 void StatsWatch::OnDone() {
