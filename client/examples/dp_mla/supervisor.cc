@@ -145,10 +145,11 @@ absl::Status StatusOf(const Job& job, const tools::RankProcesses::Outcome& outco
 }  // namespace
 
 RunOutcome RunJob(const Job& job, tools::Progress* progress) {
+  const absl::Time start = absl::Now();
+  progress->Update(ProgressText(job, start));
   auto ranks =
       tools::RankProcesses::Start({.role = "rank", .count = job.config().shape.world_size, .shared_fd = job.fd()});
   if (!ranks.ok()) return {.status = ranks.status()};
-  const absl::Time start = absl::Now();
   StallWatch stall(job);
   const tools::RankProcesses::Outcome outcome = (*ranks)->Supervise(kTick, [&] {
     progress->Update(ProgressText(job, start));
