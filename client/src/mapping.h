@@ -1,0 +1,33 @@
+// Memory of the daemon, mapped into this process.
+#ifndef A8A_CLIENT_SRC_MAPPING_H_
+#define A8A_CLIENT_SRC_MAPPING_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "kernels/base/unique_fd.h"
+
+namespace a8a::client {
+
+// One mapped segment; destruction unmaps it.
+class Mapping {
+ public:
+  virtual ~Mapping() = default;
+  [[nodiscard]] virtual std::byte* data() const = 0;
+  [[nodiscard]] virtual std::int64_t size_bytes() const = 0;
+};
+
+// Maps a memfd, readable and writable, and closes the descriptor. `what` names the segment in messages. A descriptor
+// that could shrink under the mapping is refused: touching what is cut off would end this process by SIGBUS.
+//
+// Errors: RESOURCE_EXHAUSTED (no memory or address space), INTERNAL (the descriptor is not of `size_bytes`, or not
+// sealed against shrinking).
+[[nodiscard]] absl::StatusOr<std::unique_ptr<Mapping>> MapHostMemory(UniqueFd fd, std::int64_t size_bytes,
+                                                                     absl::string_view what);
+
+}  // namespace a8a::client
+
+#endif  // A8A_CLIENT_SRC_MAPPING_H_
