@@ -11,8 +11,12 @@ namespace a8a::kernels::cuda {
 // Blocks start at multiples of this, so that they share no line of the input; pairs are cut at multiples of kCut.
 inline constexpr std::int64_t kBlockGrain = 128;
 inline constexpr std::int64_t kCut = 16;
-// Loads in flight per thread before the first store. Eight measured slower than four, at all sizes.
-inline constexpr int kUnroll = 4;
+// Loads in flight per thread before the first store. Eight measured slower than four, at all sizes; the paths that no
+// large job takes have one, for the sake of their code: several ranks on a device have a copy of it each.
+template <typename T, bool kJumps>
+constexpr int UnrollOf() {
+  return sizeof(T) == 16 && !kJumps ? 4 : 1;
+}
 
 __device__ inline std::int64_t BlockBytes(std::int64_t total_bytes, int block_count) {
   const std::int64_t share = (total_bytes + block_count - 1) / block_count;
@@ -162,7 +166,7 @@ class StridedCursor {
 };
 
 // Copies this thread's share of `count` units, the cursor standing at its first.
-template <typename T, typename Cursor>
+template <typename T, int kUnroll, typename Cursor>
 __device__ inline void CopyUnits(Cursor cursor, std::int64_t count) {
   std::int64_t left = (count - static_cast<int>(threadIdx.x) + kThreads - 1) / kThreads;
   T units[kUnroll];
@@ -177,16 +181,18 @@ __device__ inline void CopyUnits(Cursor cursor, std::int64_t count) {
 #pragma unroll
     for (int u = 0; u < kUnroll; ++u) StoreUnit(to[u], units[u]);
   }
+  if constexpr (kUnroll > 1) {
 #pragma unroll
-  for (int u = 0; u < kUnroll - 1; ++u) {
-    if (u >= left) break;
-    units[u] = LoadUnit<T>(cursor.from());
-    to[u] = cursor.to();
-    cursor.Advance();
-  }
+    for (int u = 0; u < kUnroll - 1; ++u) {
+      if (u >= left) break;
+      units[u] = LoadUnit<T>(cursor.from());
+      to[u] = cursor.to();
+      cursor.Advance();
+    }
 #pragma unroll
-  for (int u = 0; u < kUnroll - 1; ++u) {
-    if (u < left) StoreUnit(to[u], units[u]);
+    for (int u = 0; u < kUnroll - 1; ++u) {
+      if (u < left) StoreUnit(to[u], units[u]);
+    }
   }
 }
 
@@ -198,7 +204,7 @@ __device__ inline void CopyLinear(const std::byte* input, const SendPair& pair, 
   const std::int64_t first = low / kUnit;
   const std::int64_t count = high / kUnit - first;
   const int thread = static_cast<int>(threadIdx.x);
-  if (thread < count) CopyUnits<T>(LinearCursor<T>(from, to, first + thread), count);
+  if (thread < count) CopyUnits<T, UnrollOf<T, false>()>(LinearCursor<T>(from, to, first + thread), count);
   // What no whole unit covers, at the end of the pair.
   const std::int64_t rest = (first + count) * kUnit + thread;
   if (rest < high) to[rest] = from[rest];
@@ -211,13 +217,14 @@ __device__ inline void CopyStrided(const std::byte* input, const SendPair& pair,
   const std::int64_t first = low / kUnit;
   const std::int64_t count = high / kUnit - first;
   const int thread = static_cast<int>(threadIdx.x);
-  if (thread < count) CopyUnits<T>(StridedCursor<T, kJumps>(input, pair, row_bytes, first + thread), count);
+  if (thread >= count) return;
+  CopyUnits<T, UnrollOf<T, kJumps>()>(StridedCursor<T, kJumps>(input, pair, row_bytes, first + thread), count);
 }
 
 // All but the plainest case; apart, so that their code and registers do not weigh on that: with several ranks on a
 // device, each has its own copy of the code, and small all-to-alls wait for it.
 template <typename T>
-__device__ __noinline__ void CopyPartOf(const std::byte* input, const SendPair* pair, std::int64_t row_bytes,
+__device__ __forceinline__ void CopyPartOf(const std::byte* input, const SendPair* pair, std::int64_t row_bytes,
                                         std::int64_t low, std::int64_t high) {
   switch (pair->kind) {
     case CopyKind::kLinear:
@@ -229,7 +236,7 @@ __device__ __noinline__ void CopyPartOf(const std::byte* input, const SendPair* 
   }
 }
 
-__device__ __noinline__ inline void CopyPartSlowly(const std::byte* input, const SendPair* pair, std::int64_t row_bytes,
+__device__ __forceinline__ void CopyPartSlowly(const std::byte* input, const SendPair* pair, std::int64_t row_bytes,
                                                    std::int64_t low, std::int64_t high, std::uint32_t bits) {
   if (bits % 16 == 0) {
     CopyPartOf<Unit16>(input, pair, row_bytes, low, high);

@@ -138,7 +138,7 @@ __device__ inline Fault ExchangeReady(const Channel& channel, Waiter& waiter, co
 
 // By warp 0, where one look was not enough. Afterwards `unwritable` and the sends' faults hold what it found.
 // Takes and returns by value, so that the callers keep theirs in registers.
-__device__ __noinline__ inline Waiter EnterSlowly(Channel channel, Waiter waiter, PeerTable* peers, Outlook outlook,
+__device__ __forceinline__ Waiter EnterSlowly(Channel channel, Waiter waiter, PeerTable* peers, Outlook outlook,
                                            std::int64_t timeout_ns) {
   const Epoch epoch = outlook.epoch;
   std::uint64_t late = 0;
@@ -281,7 +281,7 @@ struct Candidate {
 };
 
 // By warp 0, if there is any fault.
-__device__ __noinline__ inline void ReportPlainest(Channel channel, const PeerTable& peers, std::uint64_t epoch,
+__device__ __forceinline__ void ReportPlainest(Channel channel, const PeerTable& peers, std::uint64_t epoch,
                                             Operation operation, std::byte* channel_control,
                                             std::uint64_t abort_word) {
   Candidate candidate;

@@ -192,7 +192,7 @@ __device__ inline void TakeOffers(const Channel& channel, Waiter& waiter, const 
 }
 
 // How the flat rows [first_row, first_row + rows) of a view go by, from `origin` on.
-__device__ __noinline__ inline RowSteps StepsOf(std::int64_t origin, std::int64_t inner_size, std::int64_t outer_stride,
+__device__ __forceinline__ RowSteps StepsOf(std::int64_t origin, std::int64_t inner_size, std::int64_t outer_stride,
                                    std::int64_t inner_stride, std::int64_t first_row, std::int64_t rows) {
   constexpr std::int64_t kNever = std::int64_t{1} << 62;
   std::int64_t outer = 0;
@@ -256,7 +256,7 @@ __device__ inline FaultInfo FaultOfExchange(const Exchange& exchange, int rank, 
 
 // The verdict on the rows to (`as_sender`) or from `peer`, which may be this rank itself. Called for both directions;
 // one copy of its code is enough.
-__device__ __noinline__ inline FaultInfo JudgePair(const ExchangeArgs& args, const Exchange& exchange, int peer, bool as_sender) {
+__device__ __forceinline__ FaultInfo JudgePair(const ExchangeArgs& args, const Exchange& exchange, int peer, bool as_sender) {
   const int rank = args.group.rank;
   bool missing = false;
   const FaultInfo fault = FaultOfExchange(exchange, rank, peer, as_sender, &missing);

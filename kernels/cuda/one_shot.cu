@@ -21,7 +21,7 @@ __device__ bool AnyFault(const PeerTable& peers, int rank) {
          peers.unwritable != 0;
 }
 
-__global__ void __launch_bounds__(kThreads, 2) OneShotAllToAll(const __grid_constant__ ExchangeArgs args) {
+__global__ void __launch_bounds__(kThreads, 1) OneShotAllToAll(const __grid_constant__ ExchangeArgs args) {
   __shared__ ExchangeShared shared;
   __shared__ volatile int counted;
   const int warp = static_cast<int>(threadIdx.x) / kWarpSize;

@@ -49,7 +49,7 @@ __device__ inline void BeginSlowly(const Channel& channel, Waiter& waiter, PeerT
 }
 
 template <bool kCounts>
-__global__ void __launch_bounds__(kThreads, 2) PreparedAllToAll(const __grid_constant__ PreparedArgs args) {
+__global__ void __launch_bounds__(kThreads, 1) PreparedAllToAll(const __grid_constant__ PreparedArgs args) {
   __shared__ SendPair pairs[kMaxWorldSize];
   __shared__ PeerTable peers;
   __shared__ volatile int counted;

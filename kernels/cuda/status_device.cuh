@@ -66,7 +66,7 @@ __device__ inline void RecordErrorLocked(DeviceChannel* shared, ChannelControl* 
 }
 
 // One error of one block. Blocks take turns: an epoch counts as one error and tells its plainest.
-__device__ __noinline__ inline void RecordError(DeviceChannel* shared, ChannelControl* control, FaultReport report) {
+__device__ __forceinline__ void RecordError(DeviceChannel* shared, ChannelControl* control, FaultReport report) {
   // A holder is a running thread of this grid that waits for nothing, so the turn comes soon; the bound only says that
   // a kernel never hangs, whatever was written into the lock.
   constexpr int kMaxTries = 1 << 20;
@@ -174,7 +174,7 @@ __device__ inline void CountWait(DeviceChannel* shared, WaitKind kind, std::uint
 }
 
 // Takes back what CountOperation counted for pairs that then failed.
-__device__ __noinline__ inline void UncountRows(Channel channel, std::byte* channel_control, std::byte* rank_control,
+__device__ __forceinline__ void UncountRows(Channel channel, std::byte* channel_control, std::byte* rank_control,
                                          Tally failed) {
   DeviceChannel* shared = channel.shared();
   auto* control = reinterpret_cast<ChannelControl*>(channel_control);
