@@ -25,8 +25,6 @@ inline constexpr std::uint64_t kControlMagic = 0x6138612d6374726c;  // "a8a-ctrl
 
 // Canonical absl::StatusCode values are 0..16.
 inline constexpr int kStatusCodeCount = 17;
-// counts[i] of a wait histogram: waits of [2^i, 2^(i+1)) ns; 2^39 ns is over nine minutes.
-inline constexpr int kWaitBucketCount = 40;
 
 // Why a group ended, as the abort word carries it. Equal to a8a.v1.EndReason.
 enum class AbortReason : std::uint8_t {

@@ -7,7 +7,13 @@
 //     ChannelState                              written and read by rank r only
 //     CreditCell   credit[2][world_size]        credit[e % 2][p]: written by p as receiver, read by r as sender
 //     DoneCell     done[2][world_size]          done[e % 2][p]:   written by p as sender, read by r as receiver
-//     uint64       block_done[world_size][block_count]   device kernels only; epoch of each block of p's grid
+//   and, where block_count > 0, for device kernels, which use no other cells:
+//     DeviceChannel                             as ChannelState
+//     BlockState   block[block_count]           as ChannelState; each block of the grid has its own copy of the epoch
+//     ExchangeCell exchange[2][world_size]      exchange[e % 2][p]: written by p, read by all blocks of r
+//     StampedWord  done[2][block_count][world_size]    written by that block of p, read by that block of r
+//     uint64       ready[2][block_count][world_size]   the same; a ticket
+//   segment(r) ends with a DeviceRank, if block_count > 0.
 //
 // Two slots, by the parity of the epoch, are enough: rank p starts epoch e + 2 only after `done` of e + 1 came from
 // r, so r has finished reading the cells of e; the exception is a rank that gave up waiting, see below. Epochs start
@@ -68,6 +74,11 @@ constexpr CreditState TicketState(std::uint64_t ticket) { return static_cast<Cre
 // Set in DoneCell::epoch, beside the new epoch, while the fields are being written.
 inline constexpr std::uint64_t kDoneWriting = std::uint64_t{1} << 63;
 
+// counts[i] of a wait histogram: waits of [2^i, 2^(i+1)) ns; 2^39 ns is over nine minutes.
+inline constexpr int kWaitBucketCount = 40;
+// ChannelControl from `epoch` to `bytes_received`.
+inline constexpr int kChannelCounterCount = 7;
+
 // Receiver to sender: where your rows go and how many are expected. Row q of the output view [outer, inner, row] lies
 // at output_offset_bytes + (q / inner_size) * outer_stride_bytes + (q % inner_size) * inner_stride_bytes in the
 // receiver's part of the window.
@@ -100,6 +111,68 @@ struct alignas(64) DoneCell {
 };
 static_assert(sizeof(DoneCell) == 64);
 
+// A value and the stamp that says which epoch and operation it is of, stored and loaded in one 16-byte access: whoever
+// sees the stamp has the value, without a fence. [PTX ISA, st and ld of type .b128]
+struct alignas(16) StampedWord {
+  std::uint64_t value;
+  std::uint64_t stamp;
+};
+static_assert(sizeof(StampedWord) == 16);
+
+// Of a StampedWord: epoch << 8 | fault << 2 | operation. 56 bits of epoch last 2,000 years at one a microsecond.
+constexpr std::uint64_t MakeStamp(std::uint64_t epoch, Operation operation, Fault fault = Fault::kNone) {
+  return epoch << 8 | static_cast<std::uint64_t>(fault) << 2 | static_cast<std::uint64_t>(operation);
+}
+constexpr std::uint64_t StampEpoch(std::uint64_t stamp) { return stamp >> 8; }
+constexpr Operation StampOperation(std::uint64_t stamp) { return static_cast<Operation>(stamp & 3); }
+constexpr Fault StampFault(std::uint64_t stamp) { return static_cast<Fault>(stamp >> 2 & 63); }
+
+// What a rank tells a peer at the start of a one-shot all-to-all or a Prepare, as receiver and as sender at once, so
+// that both ranks of a pair come to the same verdict after one trip. Words are indexed by ExchangeWord.
+enum ExchangeWord : int {
+  kExchangeFaults,           // receiver's Fault | sender's Fault << 8 | window index << 16
+  kExchangeRowBytes,         // of both views
+  kExchangeOutputOffset,     // as in CreditCell, from here on
+  kExchangeInnerSize,        //
+  kExchangeOuterStride,      //
+  kExchangeInnerStride,      //
+  kExchangeFirstRow,         // with a receiver's fault: its `expected`
+  kExchangeRows,             // with a receiver's fault: its `actual`
+  kExchangeSendRows,         // with a sender's fault: its `expected`
+  kExchangeSendFaultActual,  // with a sender's fault: its `actual`
+  kExchangeWordCount,
+};
+struct alignas(32) ExchangeCell {
+  StampedWord words[kExchangeWordCount];
+};
+static_assert(sizeof(ExchangeCell) == 160);
+
+// What one block of a channel's grid remembers.
+struct alignas(64) BlockState {
+  std::uint64_t epoch;
+  std::int64_t last_window_plus1;
+};
+static_assert(sizeof(BlockState) == 64);
+
+// What the blocks of a channel's grid share. The counters are those of ChannelControl, which is host memory and too
+// far away to be added to: kernels add here and store the sums there.
+struct alignas(128) DeviceChannel {
+  std::uint64_t gave_up_epoch;  // the last in which a block gave up a wait
+  std::uint64_t settled_epoch;  // the last that every rank is known to have finished after somebody gave up
+  std::uint64_t error_epoch;    // the last with an error
+  std::uint32_t error_lock;
+  std::uint32_t error_class;  // of the error told in error_epoch; the lower the plainer
+  alignas(64) std::uint64_t counters[kChannelCounterCount];
+  std::uint64_t wait_sums[2];                     // credit_wait, done_wait
+  std::uint64_t wait_counts[2][kWaitBucketCount];
+  std::int32_t wait_dirty[2][2];  // [epoch % 2][kind]: bucket + 1 that the control segment has not seen yet
+};
+
+// What the channels of a rank share, for the same reason: WindowCounters by window.
+struct alignas(128) DeviceRank {
+  std::uint64_t windows[kMaxWindows][4];
+};
+
 // The owner's own memory of a channel.
 struct alignas(64) ChannelState {
   std::uint64_t epoch;             // of the operation started last; 0 before the first
@@ -120,27 +193,60 @@ struct FlagsLayout {
   [[nodiscard]] constexpr std::size_t DoneOffset(int channel, std::uint64_t epoch, int peer) const {
     return StateOffset(channel) + dones_start() + (epoch % 2 * Index(world_size) + Index(peer)) * sizeof(DoneCell);
   }
-  [[nodiscard]] constexpr std::size_t BlockDoneOffset(int channel, int peer, int block) const {
-    return StateOffset(channel) + block_dones_start() +
-           (Index(peer) * Index(block_count) + Index(block)) * sizeof(std::uint64_t);
+  // The rest exists where block_count > 0.
+  [[nodiscard]] constexpr std::size_t DeviceChannelOffset(int channel) const {
+    return StateOffset(channel) + device_start();
   }
-  [[nodiscard]] constexpr std::size_t size_bytes() const { return channel_bytes() * Index(channel_count); }
+  [[nodiscard]] constexpr std::size_t BlockStateOffset(int channel, int block) const {
+    return StateOffset(channel) + blocks_start() + Index(block) * sizeof(BlockState);
+  }
+  [[nodiscard]] constexpr std::size_t ExchangeOffset(int channel, std::uint64_t epoch, int peer) const {
+    return StateOffset(channel) + exchanges_start() +
+           (epoch % 2 * Index(world_size) + Index(peer)) * sizeof(ExchangeCell);
+  }
+  [[nodiscard]] constexpr std::size_t BlockDoneOffset(int channel, std::uint64_t epoch, int block, int peer) const {
+    return StateOffset(channel) + block_dones_start() + BlockWord(epoch, block, peer) * sizeof(StampedWord);
+  }
+  [[nodiscard]] constexpr std::size_t BlockReadyOffset(int channel, std::uint64_t epoch, int block, int peer) const {
+    return StateOffset(channel) + block_readies_start() + BlockWord(epoch, block, peer) * sizeof(std::uint64_t);
+  }
+  [[nodiscard]] constexpr std::size_t DeviceRankOffset() const { return channel_bytes() * Index(channel_count); }
+  [[nodiscard]] constexpr std::size_t size_bytes() const {
+    return DeviceRankOffset() + (block_count > 0 ? sizeof(DeviceRank) : 0);
+  }
 
  private:
-  // A multiple of the largest cell alignment, so that credits start aligned.
+  // A multiple of the largest cell alignment, so that cells start aligned.
   static constexpr std::size_t kCreditsStart = alignof(CreditCell);
   static_assert(kCreditsStart >= sizeof(ChannelState));
+  static_assert(alignof(DeviceChannel) == alignof(CreditCell) && alignof(DeviceRank) == alignof(CreditCell));
   static constexpr std::size_t Index(int value) { return static_cast<std::size_t>(value); }
+  static constexpr std::size_t RoundUp(std::size_t value) {
+    return (value + alignof(CreditCell) - 1) / alignof(CreditCell) * alignof(CreditCell);
+  }
 
+  [[nodiscard]] constexpr std::size_t BlockWord(std::uint64_t epoch, int block, int peer) const {
+    return (epoch % 2 * Index(block_count) + Index(block)) * Index(world_size) + Index(peer);
+  }
   [[nodiscard]] constexpr std::size_t dones_start() const {
     return kCreditsStart + 2 * Index(world_size) * sizeof(CreditCell);
   }
+  [[nodiscard]] constexpr std::size_t device_start() const {
+    return RoundUp(dones_start() + 2 * Index(world_size) * sizeof(DoneCell));
+  }
+  [[nodiscard]] constexpr std::size_t blocks_start() const { return device_start() + sizeof(DeviceChannel); }
+  [[nodiscard]] constexpr std::size_t exchanges_start() const {
+    return blocks_start() + Index(block_count) * sizeof(BlockState);
+  }
   [[nodiscard]] constexpr std::size_t block_dones_start() const {
-    return dones_start() + 2 * Index(world_size) * sizeof(DoneCell);
+    return exchanges_start() + 2 * Index(world_size) * sizeof(ExchangeCell);
+  }
+  [[nodiscard]] constexpr std::size_t block_readies_start() const {
+    return block_dones_start() + BlockWord(0, 2 * block_count, 0) * sizeof(StampedWord);
   }
   [[nodiscard]] constexpr std::size_t channel_bytes() const {
-    const std::size_t used = block_dones_start() + Index(world_size) * Index(block_count) * sizeof(std::uint64_t);
-    return (used + alignof(CreditCell) - 1) / alignof(CreditCell) * alignof(CreditCell);
+    if (block_count == 0) return device_start();
+    return RoundUp(block_readies_start() + BlockWord(0, 2 * block_count, 0) * sizeof(std::uint64_t));
   }
 };
 

@@ -1,0 +1,6 @@
+# Tests of GPU memory in daemon and client, against the fake driver: they need no GPU and no toolkit.
+add_subdirectory(${PROJECT_SOURCE_DIR}/tests/fakes/fake_libcuda ${CMAKE_CURRENT_BINARY_DIR}/fake_libcuda)
+a8a_add_test(cuda_memory_unit_test
+  SOURCES kernels/cuda_driver_test.cc daemon/cuda_memory_test.cc client/cuda_device_test.cc
+  LIBS a8a::daemon_cuda a8a_client_cuda a8a::cuda_driver ${CMAKE_DL_LIBS} DEPENDS a8a_fake_libcuda)
+target_compile_definitions(cuda_memory_unit_test PRIVATE A8A_FAKE_LIBCUDA_PATH="$<TARGET_FILE:a8a_fake_libcuda>")
