@@ -171,8 +171,7 @@ void GpuGroup::Create(int rank, int world_size, const GpuGroupOptions& options, 
     }
   }
   const ControlLayout control{world_size, options.channel_count};
-  void* mapped =
-      mmap(nullptr, control.size_bytes(), PROT_READ | PROT_WRITE, MAP_SHARED, shared->control_fd, 0);
+  void* mapped = mmap(nullptr, control.size_bytes(), PROT_READ | PROT_WRITE, MAP_SHARED, shared->control_fd, 0);
   A8A_CHECK(mapped != MAP_FAILED, "mmap");
   A8A_CUDA(cudaHostRegister(mapped, control.size_bytes(), cudaHostRegisterMapped));
   view_.control = static_cast<std::byte*>(mapped);
@@ -209,8 +208,7 @@ std::string GpuGroup::CheckGuards() const {
 
 std::string RunRanks(int world_size, const GpuGroupOptions& options,
                      const std::function<std::string(GpuGroup&)>& body) {
-  void* memory =
-      mmap(nullptr, sizeof(SharedState), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+  void* memory = mmap(nullptr, sizeof(SharedState), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
   A8A_CHECK(memory != MAP_FAILED, "mmap");
   auto* shared = new (memory) SharedState{};
   const ControlLayout control{world_size, options.channel_count};
