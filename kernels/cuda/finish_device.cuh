@@ -37,10 +37,9 @@ __device__ inline Tally TallyLost(const Channel& channel, const PeerTable& peers
 
 // By warp 0, where something was wrong: the report and, where this block counts (`counted`), the counters. Out of the
 // way of the code that runs every time.
-__device__ __forceinline__ void FinishBadly(Channel channel, const PeerTable* peers, Tally tally,
-                                                Operation operation, std::byte* channel_control,
-                                                std::byte* rank_control, std::uint64_t abort_word,
-                                                const volatile int* counted) {
+__device__ __forceinline__ void FinishBadly(Channel channel, const PeerTable* peers, Tally tally, Operation operation,
+                                            std::byte* channel_control, std::byte* rank_control,
+                                            std::uint64_t abort_word, const volatile int* counted) {
   ReportPlainest(channel, *peers, tally.epoch, operation, channel_control, abort_word);
   if (counted == nullptr) return;
   WaitUntilCounted(counted);

@@ -25,12 +25,9 @@ __global__ void __launch_bounds__(kThreads, 1) OneShotAllToAll(const __grid_cons
   __shared__ ExchangeShared shared;
   __shared__ volatile int counted;
   const int warp = static_cast<int>(threadIdx.x) / kWarpSize;
-  const Channel channel = {args.group.flags[args.group.rank],
-                           args.group.offsets,
-                           args.group.rank,
-                           args.group.world_size,
-                           static_cast<int>(gridDim.x),
-                           static_cast<int>(blockIdx.x)};
+  const Channel channel = {
+      args.group.flags[args.group.rank], args.group.offsets,          args.group.rank, args.group.world_size,
+      static_cast<int>(gridDim.x),       static_cast<int>(blockIdx.x)};
   const bool counts = channel.block == 0;
   WaitForEarlierKernels();
 

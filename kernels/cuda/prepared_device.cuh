@@ -56,12 +56,8 @@ __global__ void __launch_bounds__(kThreads, 1) PreparedAllToAll(const __grid_con
   __shared__ Outlook outlook;
   const int warp = static_cast<int>(threadIdx.x) / kWarpSize;
   const DevicePlan& plan = *args.plan;
-  const Channel channel = {args.flags,
-                           args.offsets,
-                           args.rank,
-                           args.world_size,
-                           static_cast<int>(gridDim.x),
-                           static_cast<int>(blockIdx.x)};
+  const Channel channel = {
+      args.flags, args.offsets, args.rank, args.world_size, static_cast<int>(gridDim.x), static_cast<int>(blockIdx.x)};
   const bool counts = kCounts && channel.block == 0;
   WaitForEarlierKernels();
 
