@@ -140,10 +140,9 @@ class StridedCursor {
       : row_units_(row_bytes / static_cast<std::int64_t>(sizeof(T))),
         column_(start.column),
         step_columns_(start.step_columns),
-        from_(reinterpret_cast<std::int64_t>(input), pair.from, row_bytes, start.row, start.column * kUnit, start.step_rows,
-              start.step_columns * kUnit),
-        to_(0, pair.to, row_bytes, start.row, start.column * kUnit, start.step_rows,
-            start.step_columns * kUnit) {}
+        from_(reinterpret_cast<std::int64_t>(input), pair.from, row_bytes, start.row, start.column * kUnit,
+              start.step_rows, start.step_columns * kUnit),
+        to_(0, pair.to, row_bytes, start.row, start.column * kUnit, start.step_rows, start.step_columns * kUnit) {}
 
   __device__ const std::byte* from() const { return reinterpret_cast<const std::byte*>(from_.get()); }
   __device__ std::byte* to() const { return reinterpret_cast<std::byte*>(to_.get()); }
@@ -225,7 +224,7 @@ __device__ inline void CopyStrided(const std::byte* input, const SendPair& pair,
 // device, each has its own copy of the code, and small all-to-alls wait for it.
 template <typename T>
 __device__ __forceinline__ void CopyPartOf(const std::byte* input, const SendPair* pair, std::int64_t row_bytes,
-                                        std::int64_t low, std::int64_t high) {
+                                           std::int64_t low, std::int64_t high) {
   switch (pair->kind) {
     case CopyKind::kLinear:
       return CopyLinear<T>(input, *pair, low, high);
@@ -237,7 +236,7 @@ __device__ __forceinline__ void CopyPartOf(const std::byte* input, const SendPai
 }
 
 __device__ __forceinline__ void CopyPartSlowly(const std::byte* input, const SendPair* pair, std::int64_t row_bytes,
-                                                   std::int64_t low, std::int64_t high, std::uint32_t bits) {
+                                               std::int64_t low, std::int64_t high, std::uint32_t bits) {
   if (bits % 16 == 0) {
     CopyPartOf<Unit16>(input, pair, row_bytes, low, high);
   } else if (bits % 8 == 0) {

@@ -1,5 +1,5 @@
-// One epoch of one block: the steps that prepared and one-shot all-to-alls and Prepare share. Warp 0 of each block talks
-// to the same block of the peers, two peers a lane; the rest of the block copies.
+// One epoch of one block: the steps that prepared and one-shot all-to-alls and Prepare share. Warp 0 of each block
+// talks to the same block of the peers, two peers a lane; the rest of the block copies.
 //
 //   LookAround      takes the epoch; whether all peers may be written to
 //   EnterSlowly     if not: waits, or finds out which may not
@@ -139,7 +139,7 @@ __device__ inline Fault ExchangeReady(const Channel& channel, Waiter& waiter, co
 // By warp 0, where one look was not enough. Afterwards `unwritable` and the sends' faults hold what it found.
 // Takes and returns by value, so that the callers keep theirs in registers.
 __device__ __forceinline__ Waiter EnterSlowly(Channel channel, Waiter waiter, PeerTable* peers, Outlook outlook,
-                                           std::int64_t timeout_ns) {
+                                              std::int64_t timeout_ns) {
   const Epoch epoch = outlook.epoch;
   std::uint64_t late = 0;
   Fault fault = Fault::kNone;
@@ -155,16 +155,16 @@ __device__ __forceinline__ Waiter EnterSlowly(Channel channel, Waiter waiter, Pe
   }
   ForMyPeers(channel, [&](int peer) {
     const bool passed = DoneEpoch(channel, peer, channel.block) > epoch.number;
-    const bool revoked = LoadAcquire(channel.ReadyFrom(peer, epoch.number)) ==
-                         MakeTicket(epoch.number, CreditState::kRevoked);
+    const bool revoked =
+        LoadAcquire(channel.ReadyFrom(peer, epoch.number)) == MakeTicket(epoch.number, CreditState::kRevoked);
     if ((passed || revoked) && peers->send[peer].ok()) peers->send[peer] = {Fault::kAbandoned};
   });
   if (!writable && Lane() == 0) peers->unwritable = ~std::uint64_t{0};
   return waiter;
 }
 
-// By warp 0. The loads of one peer go out at once, of both parities, before the epoch is known: relaxed, since they only
-// confirm what this channel acquired when its last epoch ended.
+// By warp 0. The loads of one peer go out at once, of both parities, before the epoch is known: relaxed, since they
+// only confirm what this channel acquired when its last epoch ended.
 __device__ inline Outlook LookAround(const Channel& channel, std::int64_t window_plus1, bool takes_ready) {
   const BlockState* state = channel.block_state(channel.block);
   const std::uint64_t last_epoch = LoadRelaxed(&state->epoch);
@@ -241,7 +241,8 @@ __device__ inline void RevokeLate(const Channel& channel, const PeerTable& peers
   }
 }
 
-// By warp 0. Peers that are missing or say something unexpected get a receive fault. Returns whether there is any fault.
+// By warp 0. Peers that are missing or say something unexpected get a receive fault. Returns whether there is any
+// fault.
 __device__ inline bool AwaitDone(const Channel& channel, Waiter& waiter, PeerTable* peers, std::uint64_t epoch,
                                  Operation operation, std::int64_t timeout_ns) {
   bool good = true;
@@ -282,8 +283,8 @@ struct Candidate {
 
 // By warp 0, if there is any fault.
 __device__ __forceinline__ void ReportPlainest(Channel channel, const PeerTable& peers, std::uint64_t epoch,
-                                            Operation operation, std::byte* channel_control,
-                                            std::uint64_t abort_word) {
+                                               Operation operation, std::byte* channel_control,
+                                               std::uint64_t abort_word) {
   Candidate candidate;
   candidate.Offer(-1, /*as_sender=*/false, peers.aborted);
   candidate.Offer(-1, /*as_sender=*/true, peers.own[0]);

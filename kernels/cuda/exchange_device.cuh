@@ -26,8 +26,7 @@ struct Exchange {
 
 __device__ inline std::uint64_t FaultsWord(const Exchange& exchange, int window_index) {
   return static_cast<std::uint64_t>(exchange.output.fault.fault) |
-         static_cast<std::uint64_t>(exchange.input.fault.fault) << 8 |
-         static_cast<std::uint64_t>(window_index) << 16;
+         static_cast<std::uint64_t>(exchange.input.fault.fault) << 8 | static_cast<std::uint64_t>(window_index) << 16;
 }
 __device__ inline Fault ReceiverFault(const std::uint64_t* words) {
   return static_cast<Fault>(words[kExchangeFaults] & 0xff);
@@ -193,7 +192,7 @@ __device__ inline void TakeOffers(const Channel& channel, Waiter& waiter, const 
 
 // How the flat rows [first_row, first_row + rows) of a view go by, from `origin` on.
 __device__ __forceinline__ RowSteps StepsOf(std::int64_t origin, std::int64_t inner_size, std::int64_t outer_stride,
-                                   std::int64_t inner_stride, std::int64_t first_row, std::int64_t rows) {
+                                            std::int64_t inner_stride, std::int64_t first_row, std::int64_t rows) {
   constexpr std::int64_t kNever = std::int64_t{1} << 62;
   std::int64_t outer = 0;
   std::int64_t inner = 0;
@@ -256,7 +255,8 @@ __device__ inline FaultInfo FaultOfExchange(const Exchange& exchange, int rank, 
 
 // The verdict on the rows to (`as_sender`) or from `peer`, which may be this rank itself. Called for both directions;
 // one copy of its code is enough.
-__device__ __forceinline__ FaultInfo JudgePair(const ExchangeArgs& args, const Exchange& exchange, int peer, bool as_sender) {
+__device__ __forceinline__ FaultInfo JudgePair(const ExchangeArgs& args, const Exchange& exchange, int peer,
+                                               bool as_sender) {
   const int rank = args.group.rank;
   bool missing = false;
   const FaultInfo fault = FaultOfExchange(exchange, rank, peer, as_sender, &missing);

@@ -11,6 +11,8 @@ namespace a8a::kernels::cuda {
 // Setting up the next launch early saves the gap between two, but its blocks then take the places that are free while
 // this one's still run, two on some multiprocessors and none on others, which costs more once there is much to copy.
 // H100, 8 ranks x 16 blocks, kernel_bench: 10.6 against 11.0 us at 9 KiB a block, 12.6 against 12.3 at 36 KiB.
+// Never before the dones of all peers: blocks set up earlier can take the last free multiprocessors, while a peer's
+// blocks of this epoch, which this kernel waits for, still need one.
 inline constexpr std::int64_t kMaxOverlapBytes = 24576;
 
 // Between warp 0 and the last warp of block 0: the dones are on their way, counters may follow.
@@ -37,10 +39,9 @@ __device__ inline Tally TallyLost(const Channel& channel, const PeerTable& peers
 
 // By warp 0, where something was wrong: the report and, where this block counts (`counted`), the counters. Out of the
 // way of the code that runs every time.
-__device__ __forceinline__ void FinishBadly(Channel channel, const PeerTable* peers, Tally tally,
-                                                Operation operation, std::byte* channel_control,
-                                                std::byte* rank_control, std::uint64_t abort_word,
-                                                const volatile int* counted) {
+__device__ __forceinline__ void FinishBadly(Channel channel, const PeerTable* peers, Tally tally, Operation operation,
+                                            std::byte* channel_control, std::byte* rank_control,
+                                            std::uint64_t abort_word, const volatile int* counted) {
   ReportPlainest(channel, *peers, tally.epoch, operation, channel_control, abort_word);
   if (counted == nullptr) return;
   WaitUntilCounted(counted);

@@ -28,8 +28,8 @@ struct ChannelOffsets {
 };
 
 constexpr ChannelOffsets OffsetsOf(const FlagsLayout& layout, int channel) {
-  return {layout.DeviceChannelOffset(channel),   layout.BlockStateOffset(channel, 0),
-          layout.ExchangeOffset(channel, 0, 0),  layout.BlockDoneOffset(channel, 0, 0, 0),
+  return {layout.DeviceChannelOffset(channel),       layout.BlockStateOffset(channel, 0),
+          layout.ExchangeOffset(channel, 0, 0),      layout.BlockDoneOffset(channel, 0, 0, 0),
           layout.BlockReadyOffset(channel, 0, 0, 0), layout.DeviceRankOffset()};
 }
 
@@ -59,7 +59,8 @@ struct RowSteps {
 // From the least to the most that a copy has to compute.
 enum class CopyKind : std::uint32_t { kLinear, kAffine, kStepped };
 
-// The rows of one pair, on the sender. Its bytes are [begin_bytes, begin_bytes + size_bytes) of all that the rank sends.
+// The rows of one pair, on the sender. Its bytes are [begin_bytes, begin_bytes + size_bytes) of all that the rank
+// sends.
 struct alignas(16) SendPair {
   std::int64_t begin_bytes;
   std::int64_t size_bytes;

@@ -85,8 +85,8 @@ __global__ void __launch_bounds__(kThreads, 1) PrepareAllToAll(const __grid_cons
   SayDoneForAllBlocks(channel, shared.peers, epoch);
 
   // Phase 3: the plan.
-  bool faulty = thread < args.group.world_size &&
-                !(shared.peers.send[thread].ok() && shared.peers.receive[thread].ok());
+  bool faulty =
+      thread < args.group.world_size && !(shared.peers.send[thread].ok() && shared.peers.receive[thread].ok());
   faulty = faulty || shared.peers.unwritable != 0 || !shared.peers.aborted.ok();
   const bool any_fault = __syncthreads_or(faulty) != 0;
   WritePlan(args, shared, args.plan);

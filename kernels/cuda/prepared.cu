@@ -9,8 +9,8 @@
 // Reuse     a done word of epoch e is stored again in e + 2, after the reader's done of e + 1, hence after its read. A
 //           window is free for e because every rank was seen to have started e - 1, so had read the output of e - 2;
 //           an epoch that repeats the window of e - 1 first exchanges ready tickets. See epoch_device.cuh.
-// Failure   every wait ends by deadline or abort word, becomes a fault of the pair and an ErrorRecord; the epoch is used.
-// Oracle    reference/all_to_all_reference.cc; compared bit for bit in tests/gpu/random_test.cc.
+// Failure   every wait ends by deadline or abort word, becomes a fault of the pair and an ErrorRecord; the epoch is
+// used. Oracle    reference/all_to_all_reference.cc; compared bit for bit in tests/gpu/random_test.cc.
 #include "kernels/cuda/prepared_device.cuh"
 
 namespace a8a::kernels::cuda {

@@ -175,7 +175,7 @@ __device__ inline void CountWait(DeviceChannel* shared, WaitKind kind, std::uint
 
 // Takes back what CountOperation counted for pairs that then failed.
 __device__ __forceinline__ void UncountRows(Channel channel, std::byte* channel_control, std::byte* rank_control,
-                                         Tally failed) {
+                                            Tally failed) {
   DeviceChannel* shared = channel.shared();
   auto* control = reinterpret_cast<ChannelControl*>(channel_control);
   for (int counter = 3; counter < kChannelCounterCount; ++counter) {

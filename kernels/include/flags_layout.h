@@ -163,7 +163,7 @@ struct alignas(128) DeviceChannel {
   std::uint32_t error_lock;
   std::uint32_t error_class;  // of the error told in error_epoch; the lower the plainer
   alignas(64) std::uint64_t counters[kChannelCounterCount];
-  std::uint64_t wait_sums[2];                     // credit_wait, done_wait
+  std::uint64_t wait_sums[2];  // credit_wait, done_wait
   std::uint64_t wait_counts[2][kWaitBucketCount];
   std::int32_t wait_dirty[2][2];  // [epoch % 2][kind]: bucket + 1 that the control segment has not seen yet
 };

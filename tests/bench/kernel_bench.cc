@@ -47,7 +47,11 @@ std::size_t Index(int value) { return static_cast<std::size_t>(value); }
 class Job {
  public:
   Job(GpuGroup& group, const Matrix& rows, std::int64_t row_bytes, bool transposed, cudaStream_t stream)
-      : group_(group), rows_(rows), row_bytes_(row_bytes), stream_(stream), arrays_(4096),
+      : group_(group),
+        rows_(rows),
+        row_bytes_(row_bytes),
+        stream_(stream),
+        arrays_(4096),
         plan_memory_(2 * kernels::cuda::kPlanBytes) {
     const std::size_t me = Index(group.rank());
     std::vector<std::int32_t> splits;
@@ -56,7 +60,8 @@ class Job {
     for (const std::int64_t count : rows[me]) splits.push_back(static_cast<std::int32_t>(count));
     for (const auto& of_sender : rows) most = std::max(most, of_sender[me]);
     for (const auto& of_sender : rows) splits.push_back(static_cast<std::int32_t>(of_sender[me]));
-    for (std::size_t s = 0; s < rows.size(); ++s) offsets.push_back(static_cast<std::int32_t>(most) * static_cast<std::int32_t>(s));
+    for (std::size_t s = 0; s < rows.size(); ++s)
+      offsets.push_back(static_cast<std::int32_t>(most) * static_cast<std::int32_t>(s));
     for (const std::int64_t count : rows[me]) rows_sent_ += count;
     std::int64_t rows_received = 0;
     for (const auto& of_sender : rows) rows_received += of_sender[me];
@@ -97,16 +102,17 @@ class Job {
     const kernels::GroupView& view = group_.view();
     void* control = nullptr;
     A8A_CUDA(cudaHostGetDevicePointer(&control, view.control, 0));
-    kernels::cuda::PreparedArgs args = {static_cast<const kernels::cuda::DevicePlan*>(plans_[w].device),
-                                        input_->get(),
-                                        kTimeoutNs,
-                                        view.flags[Index(view.rank)],
-                                        static_cast<std::byte*>(control),
-                                        kernels::cuda::OffsetsOf({view.world_size, view.channel_count, view.block_count}, 0),
-                                        view.rank,
-                                        view.world_size,
-                                        w,
-                                        0};
+    kernels::cuda::PreparedArgs args = {
+        static_cast<const kernels::cuda::DevicePlan*>(plans_[w].device),
+        input_->get(),
+        kTimeoutNs,
+        view.flags[Index(view.rank)],
+        static_cast<std::byte*>(control),
+        kernels::cuda::OffsetsOf({view.world_size, view.channel_count, view.block_count}, 0),
+        view.rank,
+        view.world_size,
+        w,
+        0};
     cudaLaunchAttribute attribute = {};
     attribute.id = cudaLaunchAttributeProgrammaticStreamSerialization;
     attribute.val.programmaticStreamSerializationAllowed = 1;
@@ -137,9 +143,8 @@ class Job {
         // In proportion to the rows, at least one.
         std::int64_t share = std::max<std::int64_t>(1, rows_sent_ == 0 ? 1 : warps * count / rows_sent_);
         share = std::min(share, warps - warp - (world - 1 - peer));
-        table.push_back({input_->get() + from * row_bytes_,
-                         group_.window(w).base[Index(peer)] + first * row_bytes_, count, row_bytes_, row_bytes_, warp,
-                         share});
+        table.push_back({input_->get() + from * row_bytes_, group_.window(w).base[Index(peer)] + first * row_bytes_,
+                         count, row_bytes_, row_bytes_, warp, share});
         warp += share;
         from += count;
       }
@@ -240,7 +245,9 @@ void Print(GpuGroup& group, const std::string& name, std::int64_t bytes, double 
   std::fflush(stdout);
 }
 
-Matrix Uniform(int world, std::int64_t rows) { return Matrix(Index(world), std::vector<std::int64_t>(Index(world), rows)); }
+Matrix Uniform(int world, std::int64_t rows) {
+  return Matrix(Index(world), std::vector<std::int64_t>(Index(world), rows));
+}
 
 // Every rank sends `total` rows, destination k places on gets a share of weight 1 / (k + 1)^exponent.
 Matrix Zipf(int world, std::int64_t total, double exponent) {

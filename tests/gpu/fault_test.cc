@@ -23,7 +23,9 @@ constexpr std::int64_t kBriefNs = 200'000'000;
 // A rank's view of one test: a stream, and launches of cases on it.
 class Rank {
  public:
-  explicit Rank(GpuGroup& group) : group_(group) { A8A_CUDA(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking)); }
+  explicit Rank(GpuGroup& group) : group_(group) {
+    A8A_CUDA(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking));
+  }
 
   [[nodiscard]] cudaStream_t stream() const { return stream_; }
 
@@ -87,9 +89,9 @@ void RunTest(int world_size, const std::function<std::string(GpuGroup&)>& body) 
   EXPECT_EQ(RunRanks(world_size, {.block_count = 3, .window_count = 2, .window_bytes = kPartBytes}, body), "");
 }
 
-#define A8A_TEST_RETURN_IF_WRONG(expression)                              \
-  do {                                                                    \
-    if (std::string wrong = (expression); !wrong.empty()) return wrong;   \
+#define A8A_TEST_RETURN_IF_WRONG(expression)                            \
+  do {                                                                  \
+    if (std::string wrong = (expression); !wrong.empty()) return wrong; \
   } while (false)
 
 // Rank 0 of three ranks gets `change`; every rank must report what `expected` says for it, or OK.
@@ -124,12 +126,13 @@ TEST(GpuFaultTest, SplitMismatchIsToldByBothRanksAndMovesTheOthers) {
 }
 
 TEST(GpuFaultTest, NegativeSplitFailsAllPairsOfItsSide) {
-  RunFaultyOneShot(
-      [](Case& a_case) { a_case.ranks[0].input_splits[1] = -4; },
-      {{absl::StatusCode::kInvalidArgument, "the input splits of rank 0 hold a negative split or offset, -4 for rank 1"},
-       {absl::StatusCode::kInvalidArgument, "the input splits of rank 0 hold a negative split or offset, -4 for rank 1"},
-       {absl::StatusCode::kInvalidArgument,
-        "the input splits of rank 0 hold a negative split or offset, -4 for rank 1"}});
+  RunFaultyOneShot([](Case& a_case) { a_case.ranks[0].input_splits[1] = -4; },
+                   {{absl::StatusCode::kInvalidArgument,
+                     "the input splits of rank 0 hold a negative split or offset, -4 for rank 1"},
+                    {absl::StatusCode::kInvalidArgument,
+                     "the input splits of rank 0 hold a negative split or offset, -4 for rank 1"},
+                    {absl::StatusCode::kInvalidArgument,
+                     "the input splits of rank 0 hold a negative split or offset, -4 for rank 1"}});
 }
 
 TEST(GpuFaultTest, RowsBeyondTheInputAreNotRead) {
@@ -147,10 +150,13 @@ TEST(GpuFaultTest, RowsBeyondTheOutputAreNotWritten) {
 }
 
 TEST(GpuFaultTest, OverlappingOutputsAreRefused) {
-  RunFaultyOneShot([](Case& a_case) { a_case.ranks[2].output_offsets = {0, 2, 3}; },
-                   {{absl::StatusCode::kInvalidArgument, "rows from ranks 1 and 2 overlap in the output of rank 2"},
-                    {absl::StatusCode::kInvalidArgument, "rows from ranks 1 and 2 overlap in the output of rank 2"},
-                    {absl::StatusCode::kInvalidArgument, "overlap in the output of rank 2"}});
+  RunFaultyOneShot(
+      [](Case& a_case) {
+        a_case.ranks[2].output_offsets = {0, 2, 3};
+      },
+      {{absl::StatusCode::kInvalidArgument, "rows from ranks 1 and 2 overlap in the output of rank 2"},
+       {absl::StatusCode::kInvalidArgument, "rows from ranks 1 and 2 overlap in the output of rank 2"},
+       {absl::StatusCode::kInvalidArgument, "overlap in the output of rank 2"}});
 }
 
 TEST(GpuFaultTest, DifferentWindowsAreAMismatch) {
@@ -159,13 +165,14 @@ TEST(GpuFaultTest, DifferentWindowsAreAMismatch) {
     const Case a_case = MakeDenseCase(rank.AllRows(2), kRowBytes);
     rank.PoisonWindow(0);
     rank.PoisonWindow(1);
-    A8A_TEST_RETURN_IF_WRONG(Expect(rank.OneShot(a_case, group.rank()), absl::StatusCode::kFailedPrecondition,
-                                    "sends into window"));
+    A8A_TEST_RETURN_IF_WRONG(
+        Expect(rank.OneShot(a_case, group.rank()), absl::StatusCode::kFailedPrecondition, "sends into window"));
     return rank.CheckNextWorks(0);
   });
 }
 
-// One rank does not come: the others end with a status, it finds out when it comes late, and its late rows land nowhere.
+// One rank does not come: the others end with a status, it finds out when it comes late, and its late rows land
+// nowhere.
 TEST(GpuFaultTest, LateRankIsGivenUpAndStoresNothing) {
   RunTest(3, [](GpuGroup& group) -> std::string {
     Rank rank(group);
@@ -213,10 +220,12 @@ TEST(GpuFaultTest, PreparedLateRankStoresNothing) {
     };
     group.Barrier();
     if (group.rank() == 0) {
-      A8A_TEST_RETURN_IF_WRONG(Expect(run(kBriefNs), absl::StatusCode::kDeadlineExceeded, "waited 200 ms for the done"));
+      A8A_TEST_RETURN_IF_WRONG(
+          Expect(run(kBriefNs), absl::StatusCode::kDeadlineExceeded, "waited 200 ms for the done"));
     }
     group.Barrier();
-    if (group.rank() == 1) A8A_TEST_RETURN_IF_WRONG(Expect(run(kLongTimeoutNs), absl::StatusCode::kDeadlineExceeded, "gave up"));
+    if (group.rank() == 1)
+      A8A_TEST_RETURN_IF_WRONG(Expect(run(kLongTimeoutNs), absl::StatusCode::kDeadlineExceeded, "gave up"));
     group.Barrier();
     if (group.rank() == 0) {
       Case without = a_case;
@@ -245,7 +254,8 @@ TEST(GpuFaultTest, PlanRepeatsThePairsThatPrepareRefused) {
       return status.ToString();
     }
     const auto code = concerned ? absl::StatusCode::kFailedPrecondition : absl::StatusCode::kOk;
-    A8A_TEST_RETURN_IF_WRONG(Expect(rank.Take(), code, concerned ? "rank 0 sends 3 rows to rank 1, which expects 2" : ""));
+    A8A_TEST_RETURN_IF_WRONG(
+        Expect(rank.Take(), code, concerned ? "rank 0 sends 3 rows to rank 1, which expects 2" : ""));
     const std::byte* input = data.FillInput(0, rank.stream());
     if (absl::Status status = cuda::AllToAll(plan, input, kLongTimeoutNs, rank.stream()); !status.ok()) {
       return status.ToString();

@@ -4,6 +4,7 @@
 #include <cuda_runtime_api.h>
 #include <signal.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -171,8 +172,7 @@ void GpuGroup::Create(int rank, int world_size, const GpuGroupOptions& options, 
     }
   }
   const ControlLayout control{world_size, options.channel_count};
-  void* mapped =
-      mmap(nullptr, control.size_bytes(), PROT_READ | PROT_WRITE, MAP_SHARED, shared->control_fd, 0);
+  void* mapped = mmap(nullptr, control.size_bytes(), PROT_READ | PROT_WRITE, MAP_SHARED, shared->control_fd, 0);
   A8A_CHECK(mapped != MAP_FAILED, "mmap");
   A8A_CUDA(cudaHostRegister(mapped, control.size_bytes(), cudaHostRegisterMapped));
   view_.control = static_cast<std::byte*>(mapped);
@@ -209,8 +209,7 @@ std::string GpuGroup::CheckGuards() const {
 
 std::string RunRanks(int world_size, const GpuGroupOptions& options,
                      const std::function<std::string(GpuGroup&)>& body) {
-  void* memory =
-      mmap(nullptr, sizeof(SharedState), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+  void* memory = mmap(nullptr, sizeof(SharedState), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
   A8A_CHECK(memory != MAP_FAILED, "mmap");
   auto* shared = new (memory) SharedState{};
   const ControlLayout control{world_size, options.channel_count};
@@ -226,7 +225,9 @@ std::string RunRanks(int world_size, const GpuGroupOptions& options,
     const pid_t child = fork();
     A8A_CHECK(child >= 0, "fork");
     if (child == 0) {
+      // A rank outlives neither its limit nor its parent: it would keep spinning on the GPU.
       alarm(kMaxSeconds);
+      prctl(PR_SET_PDEATHSIG, SIGKILL);
       GpuGroup group;
       group.Create(rank, world_size, options, shared);
       std::string failure = body(group);

@@ -1,5 +1,5 @@
-// Property tests: random all-to-alls, in random sequences of one-shot, Prepare and prepared ones, without a pause on the
-// host in between, against the oracle.
+// Property tests: random all-to-alls, in random sequences of one-shot, Prepare and prepared ones, without a pause on
+// the host in between, against the oracle.
 #include <cuda_runtime_api.h>
 
 #include <array>
