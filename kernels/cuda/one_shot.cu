@@ -53,10 +53,10 @@ __global__ void __launch_bounds__(kThreads, 1) OneShotAllToAll(const __grid_cons
   // Phase 4: done, and the peers' dones.
   if (warp == 0) {
     SayDone(channel, shared.peers, epoch, Operation::kOneShot);
-    if (shared.block_bytes <= kMaxOverlapBytes) LetNextKernelStart();
     if (counts) LetCounterWarpGo();
     const std::uint64_t wait_start = counts ? NowNs() : 0;
     const bool any_late = AwaitDone(channel, waiter, &shared.peers, epoch, Operation::kOneShot, args.timeout_ns);
+    if (shared.block_bytes <= kMaxOverlapBytes) LetNextKernelStart();
     if (counts && Lane() == 0) CountWait(channel.shared(), kDoneWait, epoch, NowNs() - wait_start);
     if (any_late || AnyFault(shared.peers, channel.rank)) {
       FinishBadly(channel, &shared.peers, tally, Operation::kOneShot, args.group.channel_control,

@@ -97,10 +97,10 @@ __global__ void __launch_bounds__(kThreads, 1) PreparedAllToAll(const __grid_con
   // Phase 3: done, and the peers' dones.
   if (warp == 0) {
     SayDone(channel, peers, epoch, Operation::kPrepared);
-    if (block_bytes <= kMaxOverlapBytes) LetNextKernelStart();
     if (counts) LetCounterWarpGo();
     const std::uint64_t wait_start = counts ? NowNs() : 0;
     const bool any_late = AwaitDone(channel, waiter, &peers, epoch, Operation::kPrepared, args.timeout_ns);
+    if (block_bytes <= kMaxOverlapBytes) LetNextKernelStart();
     if (counts && Lane() == 0) CountWait(channel.shared(), kDoneWait, epoch, NowNs() - wait_start);
     if (any_late || peers.unwritable != 0 || !plan_is_clean) {
       FinishBadly(channel, &peers, tally(), Operation::kPrepared, plan.group.channel_control, plan.group.rank_control,

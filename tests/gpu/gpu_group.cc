@@ -4,6 +4,7 @@
 #include <cuda_runtime_api.h>
 #include <signal.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -224,7 +225,9 @@ std::string RunRanks(int world_size, const GpuGroupOptions& options,
     const pid_t child = fork();
     A8A_CHECK(child >= 0, "fork");
     if (child == 0) {
+      // A rank outlives neither its limit nor its parent: it would keep spinning on the GPU.
       alarm(kMaxSeconds);
+      prctl(PR_SET_PDEATHSIG, SIGKILL);
       GpuGroup group;
       group.Create(rank, world_size, options, shared);
       std::string failure = body(group);
