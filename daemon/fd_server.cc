@@ -29,8 +29,7 @@ constexpr absl::Duration kSweepInterval = absl::Milliseconds(500);
 FdReply MakeReply(const absl::Status& status, std::int64_t size_bytes) {
   FdReply reply = {
       .magic = kFdMagic, .code = static_cast<std::int32_t>(status.code()), .size_bytes = size_bytes, .message = {}};
-  const std::size_t length = std::min<std::size_t>(status.message().size(), kFdMessageBytes - 1);
-  std::memcpy(reply.message, status.message().data(), length);
+  status.message().copy(reply.message, kFdMessageBytes - 1);  // the rest stays zero
   return reply;
 }
 

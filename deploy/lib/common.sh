@@ -96,8 +96,9 @@ packages_of() { sed -e 's/#.*//' "$@" | awk 'NF { print $1 }'; }
 
 # missing_packages FILE...: those of them that are not installed.
 missing_packages() {
-  local name
-  for name in $(packages_of "$@"); do
+  local names name
+  names=$(packages_of "$@") || return
+  for name in $names; do
     [ "$(dpkg-query -W -f='${db:Status-Status}' "$name" 2>/dev/null || true)" = installed ] || printf '%s\n' "$name"
   done
 }
@@ -121,7 +122,7 @@ install_packages() {
   local missing
   command -v dpkg-query >/dev/null ||
     die "this is not Debian or Ubuntu; install the equivalents of: $(packages_of "$@" | xargs); then follow README.md"
-  missing=$(missing_packages "$@" | xargs)
+  missing=$(missing_packages "$@" | xargs) || die "cannot read the package lists: $*"
   if [ -z "$missing" ]; then
     say "packages: all installed"
     return
