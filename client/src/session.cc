@@ -231,7 +231,11 @@ absl::StatusOr<std::shared_ptr<DaemonConnection>> Session::Connection(absl::stri
         absl::StrCat(what, ": the session belongs to the parent process ", pid_, "; a forked child needs its own"));
   }
   const MutexLock lock(&mutex_);
-  if (state_ == State::kAttached) return connection_;
+  if (state_ == State::kAttached && connection_ != nullptr) return connection_;
+  if (state_ == State::kAttached) {
+    // The stream has ended, and the session's thread is on its way to say so.
+    return absl::UnavailableError(absl::StrCat(what, ": the connection to the daemon has just ended"));
+  }
   const absl::Status status = StatusLocked();
   if (state_ == State::kEnded) return absl::NotFoundError(absl::StrCat(what, ": ", status.message()));
   return absl::UnavailableError(absl::StrCat(what, ": ", status.message()));

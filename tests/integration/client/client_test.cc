@@ -159,6 +159,27 @@ TEST_F(ClientTest, AllToAllsGoOnWhenTheDaemonIsKilled) {
               StatusIs(StatusCode::kUnavailable));
 }
 
+TEST_F(ClientTest, CallsThatMeetTheDaemonsDeathAreUnavailable) {
+  // Used to crash: between the end of the stream and the session's notice of it there was no connection to call on.
+  constexpr int kDeaths = 25;
+  for (int death = 0; death < kDeaths; ++death) {
+    if (death > 0) SetUp();
+    A8A_ASSERT_OK_AND_ASSIGN(const auto client, Connect());
+    std::vector<std::thread> threads;
+    for (int t = 0; t < 4; ++t) {
+      threads.emplace_back([&] {
+        absl::Status status;
+        while (status.ok()) status = client->RegisterBuffer({.size_bytes = 1, .timeout = absl::Seconds(5)}).status();
+        for (int i = 0; i < 2000; ++i) client->RegisterBuffer({.size_bytes = 1}).status().IgnoreError();
+        EXPECT_THAT(status, StatusIs(StatusCode::kUnavailable));
+      });
+    }
+    ASSERT_TRUE(daemon_->WaitForLog("buffer_leased"));
+    daemon_->Kill();
+    for (std::thread& thread : threads) thread.join();
+  }
+}
+
 TEST_F(ClientTest, ManyThreadsMayUseOneClient) {
   A8A_ASSERT_OK_AND_ASSIGN(const auto client, Connect());
   std::vector<std::thread> threads;
