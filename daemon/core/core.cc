@@ -1,5 +1,6 @@
 #include "daemon/core/core.h"
 
+#include <algorithm>
 #include <memory>
 #include <utility>
 
@@ -132,7 +133,10 @@ void Core::Impl::BeginDrain(absl::Duration timeout) {
   }
   const absl::Status status = absl::UnavailableError("the daemon is draining: the group cannot complete any more");
   for (Group* group : forming) DissolveLocked(group, status, &after);
-  for (const auto& [id, session] : sessions) SendLocked(id, DrainingEvent{timeout}, &after);
+  for (auto& [id, session] : sessions) {
+    session.told_to_drain = true;
+    SendLocked(id, DrainingEvent{timeout}, &after);
+  }
   Log("draining", {{"timeout", absl::FormatDuration(timeout)}}, &after);
 }
 
@@ -149,6 +153,11 @@ absl::Status Core::Undrain(const Caller& caller) {
   return absl::OkStatus();
 }
 
+absl::Duration Core::Impl::DrainTimeLeftLocked() const {
+  if (drain_deadline == absl::InfiniteFuture()) return absl::ZeroDuration();
+  return std::max(drain_deadline - clock->Now(), absl::Nanoseconds(1));
+}
+
 void Core::BeginStop(absl::Duration timeout) {
   {
     const MutexLock lock(&impl_->mutex);
@@ -162,7 +171,7 @@ void Core::Impl::EndAllGroupsLocked(Deferred* after) {
   for (auto& [id, group] : groups) all.push_back(&group);
   const std::string why = DescribeEnd(EndReason::kDrained, -1);
   for (Group* group : all) {
-    if (group->state == GroupState::kReady) {
+    if (group->CanEnd(EndReason::kDrained)) {
       EndGroupLocked(group, EndReason::kDrained, -1, why, after);
     } else if (group->completing) {
       group->ended_while_completing = absl::UnavailableError(why);
@@ -190,7 +199,8 @@ Core::Load Core::load() const {
   Load load;
   load.session_count = static_cast<int>(impl_->sessions.size());
   for (const auto& [id, group] : impl_->groups) {
-    if (group.state != GroupState::kAborted) ++load.group_count;
+    // One that ranks have begun to leave still runs for the others.
+    if (group.state == GroupState::kForming || group.CanEnd(EndReason::kDrained)) ++load.group_count;
   }
   return load;
 }

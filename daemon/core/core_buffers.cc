@@ -13,6 +13,9 @@
 namespace a8a::daemon {
 namespace {
 
+// Revoked leases that a client is told of again when it resumes: an operator revokes a few, by hand.
+constexpr std::size_t kRevokedMax = 256;
+
 absl::Status NoBuffer(std::uint64_t buffer_id) {
   return absl::NotFoundError(absl::StrCat("no buffer ", buffer_id, ": it never was, or its lease has ended"));
 }
@@ -190,9 +193,12 @@ absl::Status Core::RevokeBuffer(const Caller& caller, std::uint64_t buffer_id) {
         absl::StrCat("buffer ", buffer_id, " serves group ", lease->buffer.group_id, "; revoke the group"));
   }
   const BufferInfo buffer = lease->buffer;
+  const BufferRevokedEvent event = {buffer.buffer_id, buffer.generation, EndReason::kRevoked};
   impl_->EraseLeaseLocked(buffer_id, &after);
-  impl_->SendLocked(buffer.session_id, BufferRevokedEvent{buffer.buffer_id, buffer.generation, EndReason::kRevoked},
-                    &after);
+  std::deque<BufferRevokedEvent>& revoked = impl_->sessions.at(buffer.session_id).revoked;
+  revoked.push_back(event);
+  if (revoked.size() > kRevokedMax) revoked.pop_front();
+  impl_->SendLocked(buffer.session_id, event, &after);
   impl_->Log("buffer_revoked", {{"buffer", absl::StrCat(buffer_id)}, {"session", absl::StrCat(buffer.session_id)}},
              &after);
   return absl::OkStatus();

@@ -257,10 +257,11 @@ void Core::Impl::EraseGroupLocked(Group* group, Deferred* after) {
 }
 
 void Core::Impl::EndGroupLocked(Group* group, EndReason reason, int rank, const std::string& text, Deferred* after) {
-  if (group->state != GroupState::kReady) return;
+  if (!group->CanEnd(reason)) return;
   group->state = GroupState::kAborted;
   group->end_reason = reason;
   group->end_rank = rank;
+  group->end_text = text;
   FreeNameLocked(*group);
   // A rank that leaves has ended its all-to-alls; those of the others that do not need it go on.
   if (reason != EndReason::kRankLeft) group->control->Abort(reason, rank);
@@ -286,8 +287,9 @@ void Core::Impl::RemoveRankLocked(Group* group, int rank, EndReason reason, Defe
     }
     return;
   }
-  group->control->MarkLeft(rank);
   EndGroupLocked(group, reason, rank, DescribeEnd(reason, rank), after);
+  // Only where there is no abort word: a rank that waits must not take a death, or what follows it, for leaving.
+  if (group->end_reason == EndReason::kRankLeft) group->control->MarkLeft(rank);
   EraseLeaseLocked(member.flags_buffer_id, after);
   group->members[Index(rank)].reset();
   std::vector<int> window_indices;
@@ -330,10 +332,10 @@ absl::Status Core::AbortGroup(const Caller& caller, std::uint64_t session_id, st
       return absl::OkStatus();
     }
     case GroupState::kReady:
+    case GroupState::kAborted:
+      if (!group->CanEnd(EndReason::kAbortedByRank)) break;
       impl_->EndGroupLocked(group, EndReason::kAbortedByRank, rank, text, &after);
       return absl::OkStatus();
-    case GroupState::kAborted:
-      break;
   }
   return absl::FailedPreconditionError(group->EndedStatus().message());
 }
@@ -392,12 +394,14 @@ absl::Status Core::RevokeGroup(const Caller& caller, std::uint64_t group_id) {
   const auto found = impl_->groups.find(group_id);
   if (found == impl_->groups.end()) return NoGroup(group_id);
   Group* group = &found->second;
+  if (group->CanEnd(EndReason::kRevoked)) {
+    impl_->EndGroupLocked(group, EndReason::kRevoked, -1, DescribeEnd(EndReason::kRevoked, -1), &after);
+    return absl::OkStatus();
+  }
   if (group->state == GroupState::kAborted) return absl::FailedPreconditionError(group->EndedStatus().message());
   const absl::Status status =
       absl::AbortedError(absl::StrCat("group \"", group->options.name, "\": an administrator revoked it"));
-  if (group->state == GroupState::kReady) {
-    impl_->EndGroupLocked(group, EndReason::kRevoked, -1, DescribeEnd(EndReason::kRevoked, -1), &after);
-  } else if (group->completing) {
+  if (group->completing) {
     group->ended_while_completing = status;
   } else {
     impl_->DissolveLocked(group, status, &after);

@@ -6,6 +6,7 @@
 #define A8A_DAEMON_CORE_CORE_IMPL_H_
 
 #include <cstdint>
+#include <deque>
 #include <map>
 #include <memory>
 #include <string>
@@ -20,6 +21,7 @@
 #include "daemon/core/deferred.h"
 #include "daemon/core/group.h"
 #include "daemon/core/lease_table.h"
+#include "daemon/core/outbox.h"
 #include "daemon/core/ticket_table.h"
 #include "kernels/base/mutex.h"
 
@@ -27,7 +29,10 @@ namespace a8a::daemon {
 
 struct Session {
   SessionInfo info;
-  std::shared_ptr<EventSink> sink;  // null while the stream is broken
+  std::shared_ptr<Outbox> outbox;  // null while the stream is broken
+  // What a client that resumes may have missed, besides the ends of its groups.
+  std::deque<BufferRevokedEvent> revoked;
+  bool told_to_drain = false;
 };
 
 // A join or a window registration that waits for other ranks.
@@ -56,6 +61,10 @@ struct Core::Impl {
   void EndSessionLocked(std::uint64_t session_id, EndReason reason, const absl::Status& status, Deferred* after)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex);
   void SendLocked(std::uint64_t session_id, SessionEvent event, Deferred* after) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex);
+  // Sends again what the session's last stream may have lost.
+  void CatchUpLocked(const Session& session, Deferred* after) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex);
+  // How long running groups may still go on; zero: without limit.
+  absl::Duration DrainTimeLeftLocked() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex);
   void Log(absl::string_view name, Fields fields, Deferred* after);
   absl::Status CheckNotDrainingLocked(absl::string_view what) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex);
 
@@ -90,7 +99,8 @@ struct Core::Impl {
                                                int* rank) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex);
   // Ends a group that forms: every rank that waits gets `status`.
   void DissolveLocked(Group* group, const absl::Status& status, Deferred* after) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex);
-  // Ends a ready group for its ranks, `rank` (which caused it) apart; it lives on until its last rank has left.
+  // Ends a complete group for its ranks, `rank` (which caused it) apart; it lives on until its last rank has left.
+  // Does nothing if it has ended for a reason that is at least as strong.
   void EndGroupLocked(Group* group, EndReason reason, int rank, const std::string& text, Deferred* after)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex);
   // A rank goes, for whatever reason. The group may be gone afterwards.

@@ -33,8 +33,24 @@ absl::StatusOr<Session*> Core::Impl::FindSessionLocked(const Caller& caller, std
 
 void Core::Impl::SendLocked(std::uint64_t session_id, SessionEvent event, Deferred* after) {
   const auto found = sessions.find(session_id);
-  if (found == sessions.end() || found->second.sink == nullptr) return;
-  after->Run([sink = found->second.sink, event = std::move(event)]() mutable { sink->Send(std::move(event)); });
+  if (found == sessions.end() || found->second.outbox == nullptr) return;
+  found->second.outbox->Put(std::move(event));
+  after->Run([outbox = found->second.outbox] { outbox->Flush(); });
+}
+
+void Core::Impl::CatchUpLocked(const Session& session, Deferred* after) {
+  const std::uint64_t session_id = session.info.session_id;
+  for (const BufferRevokedEvent& event : session.revoked) SendLocked(session_id, event, after);
+  for (const auto& [group_id, group] : groups) {
+    const std::optional<int> rank = group.RankOf(session_id);
+    if (group.state != GroupState::kAborted || !rank.has_value() || *rank == group.end_rank) continue;
+    SendLocked(session_id, GroupAbortedEvent{group_id, group.end_reason, group.end_rank, group.end_text}, after);
+  }
+  if (draining) {
+    SendLocked(session_id, DrainingEvent{DrainTimeLeftLocked()}, after);
+  } else if (session.told_to_drain) {
+    SendLocked(session_id, UndrainedEvent{}, after);
+  }
 }
 
 void Core::Impl::Log(absl::string_view name, Fields fields, Deferred* after) {
@@ -84,7 +100,7 @@ absl::StatusOr<SessionInfo> Core::Attach(const Caller& caller, absl::string_view
                   .client_name = std::string(client_name),
                   .identity = caller.identity,
                   .stream_open = true};
-  session.sink = std::move(sink);
+  if (sink != nullptr) session.outbox = std::make_shared<Outbox>(std::move(sink));
   SessionInfo info = session.info;
   impl_->sessions.emplace(info.session_id, std::move(session));
   ++impl_->sessions_total;
@@ -102,11 +118,12 @@ absl::StatusOr<SessionInfo> Core::Resume(const Caller& caller, std::uint64_t ses
   Deferred after;
   const MutexLock lock(&impl_->mutex);
   A8A_ASSIGN_OR_RETURN(Session * session, impl_->FindSessionLocked(caller, session_id));
-  if (session->sink != nullptr) {
+  if (session->outbox != nullptr) {
     return absl::AlreadyExistsError(absl::StrCat("session ", session_id, " has an open stream"));
   }
-  session->sink = std::move(sink);
+  session->outbox = std::make_shared<Outbox>(std::move(sink));
   session->info.stream_open = true;
+  impl_->CatchUpLocked(*session, &after);
   impl_->Log("session_resumed", {{"session", absl::StrCat(session_id)}}, &after);
   return session->info;
 }
@@ -115,8 +132,9 @@ void Core::StreamClosed(std::uint64_t session_id, const EventSink* sink) {
   Deferred after;
   const MutexLock lock(&impl_->mutex);
   const auto found = impl_->sessions.find(session_id);
-  if (found == impl_->sessions.end() || found->second.sink.get() != sink) return;
-  after.Drop(std::move(found->second.sink));
+  if (found == impl_->sessions.end() || found->second.outbox == nullptr) return;
+  if (found->second.outbox->sink() != sink) return;
+  after.Drop(std::move(found->second.outbox));
   found->second.info.stream_open = false;
   impl_->Log("session_stream_closed", {{"session", absl::StrCat(session_id)}}, &after);
 }

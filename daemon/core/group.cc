@@ -63,9 +63,13 @@ GroupInfo Group::Info() const {
   return info;
 }
 
+bool Group::CanEnd(EndReason reason) const {
+  if (state == GroupState::kReady) return true;
+  return state == GroupState::kAborted && end_reason == EndReason::kRankLeft && reason != EndReason::kRankLeft;
+}
+
 absl::Status Group::EndedStatus() const {
-  return absl::AbortedError(
-      absl::StrCat("group ", group_id, " \"", options.name, "\" has ended: ", DescribeEnd(end_reason, end_rank)));
+  return absl::AbortedError(absl::StrCat("group ", group_id, " \"", options.name, "\" has ended: ", end_text));
 }
 
 std::optional<int> Group::FreeWindowIndex() const {

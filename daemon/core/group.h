@@ -58,10 +58,14 @@ struct Group {
   std::map<int, GroupWindow> windows;
   EndReason end_reason = EndReason::kRankDied;  // with end_rank, once aborted
   int end_rank = -1;
+  std::string end_text;  // as DescribeEnd, with what the rank said that aborted it
 
   [[nodiscard]] int member_count() const;
   [[nodiscard]] std::optional<int> RankOf(std::uint64_t session_id) const;
   [[nodiscard]] GroupInfo Info() const;
+  // Whether `reason` ends this group: it is ready, or ranks have begun to leave it, while those that stay may still
+  // run all-to-alls among each other. Any other end is final.
+  [[nodiscard]] bool CanEnd(EndReason reason) const;
   // What a waiting or late call gets once the group has ended.
   [[nodiscard]] absl::Status EndedStatus() const;
   [[nodiscard]] std::optional<int> FreeWindowIndex() const;

@@ -12,16 +12,13 @@
 #include <climits>
 #include <cstring>
 #include <fstream>
-#include <limits>
 #include <string>
 #include <utility>
 
-#include "absl/strings/match.h"
-#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_split.h"
 #include "daemon/memory/mapping.h"
 #include "daemon/memory/shared_memory.h"
+#include "daemon/memory/system_memory.h"
 #include "kernels/base/status_macros.h"
 
 namespace a8a::daemon {
@@ -30,7 +27,6 @@ namespace {
 constexpr char kDeviceName[] = "host";
 // Of x86-64 and of AArch64 with 4 KiB pages; what a mapping must be aligned to so that pages can be collapsed.
 constexpr std::int64_t kTransparentHugePageBytes = std::int64_t{2} << 20;
-constexpr std::int64_t kBytesPerKib = 1024;
 constexpr unsigned kNodeMax = 1024;
 
 // From Linux 5.14 and 6.1; Debian 12's headers have them, an older build host may not.
@@ -52,37 +48,6 @@ class HostAllocation final : public Allocation {
   const std::int64_t size_bytes_;
 };
 
-// The value in bytes of a line `key:  N kB` of /proc/meminfo.
-absl::StatusOr<std::int64_t> ReadMeminfo(absl::string_view key) {
-  std::ifstream file("/proc/meminfo");
-  for (std::string line; std::getline(file, line);) {
-    const std::vector<absl::string_view> words = absl::StrSplit(line, ' ', absl::SkipEmpty());
-    std::int64_t kib = 0;
-    if (words.size() >= 2 && words[0] == absl::StrCat(key, ":") && absl::SimpleAtoi(words[1], &kib)) {
-      return kib * kBytesPerKib;
-    }
-  }
-  return absl::InternalError(absl::StrCat("/proc/meminfo has no line ", key));
-}
-
-// The daemon's own cgroup (v2) limit; the largest number where there is none.
-std::int64_t CgroupLimitBytes() {
-  std::ifstream membership("/proc/self/cgroup");
-  for (std::string line; std::getline(membership, line);) {
-    if (!absl::StartsWith(line, "0::")) continue;
-    std::ifstream limit_file(absl::StrCat("/sys/fs/cgroup", line.substr(3), "/memory.max"));
-    std::int64_t limit = 0;
-    std::string text;
-    if (limit_file >> text && absl::SimpleAtoi(text, &limit)) return limit;
-  }
-  return std::numeric_limits<std::int64_t>::max();
-}
-
-absl::StatusOr<std::int64_t> DefaultPoolLimit() {
-  A8A_ASSIGN_OR_RETURN(const std::int64_t total, ReadMeminfo("MemTotal"));
-  return std::min(total, CgroupLimitBytes()) / 2;
-}
-
 absl::StatusOr<std::int64_t> Granularity(HugePages huge_pages) {
   switch (huge_pages) {
     case HugePages::kOff:
@@ -99,7 +64,6 @@ absl::StatusOr<std::int64_t> Granularity(HugePages huge_pages) {
 }
 
 absl::Status CheckNode(int node) {
-  if (node < 0) return absl::OkStatus();
   std::ifstream online("/sys/devices/system/node/online");
   std::string text;
   online >> text;
@@ -108,16 +72,52 @@ absl::Status CheckNode(int node) {
       absl::StrCat("host NUMA node ", node, " does not exist; online are: ", text.empty() ? "unknown" : text));
 }
 
-// For a shared mapping the policy is the memory's own: it holds for whoever touches a page first. [mbind(2), NOTES]
-absl::Status BindToNode(const Mapping& mapping, int node) {
+int BindPages(const Mapping& mapping, int node) {
   constexpr unsigned kBitsPerWord = sizeof(unsigned long) * CHAR_BIT;
   std::array<unsigned long, kNodeMax / kBitsPerWord> mask = {};
   const auto bit = static_cast<unsigned>(node);
   mask[bit / kBitsPerWord] = 1UL << bit % kBitsPerWord;
-  if (::syscall(SYS_mbind, mapping.base(), mapping.size(), MPOL_BIND, mask.data(), kNodeMax + 1, 0) == 0) {
-    return absl::OkStatus();
+  const long result = ::syscall(SYS_mbind, mapping.base(), mapping.size(), MPOL_BIND, mask.data(), kNodeMax + 1, 0);
+  return result == 0 ? 0 : errno;
+}
+
+// For a shared mapping the policy is the memory's own: it holds for whoever touches a page first. [mbind(2), NOTES]
+absl::Status BindToNode(const Mapping& mapping, int node) {
+  const int error = BindPages(mapping, node);
+  if (error == 0) return absl::OkStatus();
+  return MemoryErrnoToStatus(error, absl::StrCat("binding host memory to NUMA node ", node));
+}
+
+// Says at the start what every allocation would stumble over.
+absl::Status TryNode(int node) {
+  if (node < 0) return absl::OkStatus();
+  A8A_RETURN_IF_ERROR(CheckNode(node));
+  const std::int64_t page_bytes = ::sysconf(_SC_PAGESIZE);
+  A8A_ASSIGN_OR_RETURN(const UniqueFd fd, CreateSharedMemory("a8a-numa-trial", page_bytes, /*memfd_flags=*/0));
+  A8A_ASSIGN_OR_RETURN(const Mapping mapping, Mapping::Map(fd.get(), page_bytes));
+  switch (const int error = BindPages(mapping, node)) {
+    case 0:
+      return absl::OkStatus();
+    case EINVAL:
+      return absl::InvalidArgumentError(
+          absl::StrCat("host NUMA node ", node, " has no memory that this process may use"));
+    case EPERM:
+    case ENOSYS:
+      return absl::FailedPreconditionError(
+          absl::StrCat("host NUMA node ", node, ": ", std::strerror(error),
+                       "; binding memory needs a kernel with NUMA and, in most containers, CAP_SYS_NICE"));
+    default:
+      return MemoryErrnoToStatus(error, absl::StrCat("binding host memory to NUMA node ", node));
   }
-  return MemoryErrnoToStatus(errno, absl::StrCat("binding host memory to NUMA node ", node));
+}
+
+// Adds to an error what there is of huge pages, and what to do.
+absl::Status ExplainHugetlb(const absl::Status& status) {
+  if (!absl::IsResourceExhausted(status)) return status;
+  const auto count = [](absl::string_view key) { return ReadMeminfo(key).value_or(0); };
+  return absl::ResourceExhaustedError(absl::StrCat(
+      status.message(), ": ", count("HugePages_Free") - count("HugePages_Rsvd"), " of ", count("HugePages_Total"),
+      " huge pages of ", count("Hugepagesize"), " bytes are free; raise vm.nr_hugepages or release buffers"));
 }
 
 }  // namespace
@@ -126,14 +126,15 @@ HostMemoryProvider::HostMemoryProvider(const HostMemoryOptions& options, DeviceI
     : options_(options), device_(std::move(device)) {}
 
 absl::StatusOr<std::unique_ptr<HostMemoryProvider>> HostMemoryProvider::Create(const HostMemoryOptions& options) {
-  A8A_RETURN_IF_ERROR(CheckNode(options.numa_node));
+  A8A_RETURN_IF_ERROR(TryNode(options.numa_node));
   DeviceInfo device;
   device.name = kDeviceName;
   device.kind = DeviceKind::kHost;
   A8A_ASSIGN_OR_RETURN(device.granularity_bytes, Granularity(options.huge_pages));
   device.pool_limit_bytes = options.pool_limit_bytes;
   if (device.pool_limit_bytes == 0) {
-    A8A_ASSIGN_OR_RETURN(device.pool_limit_bytes, DefaultPoolLimit());
+    A8A_ASSIGN_OR_RETURN(const std::int64_t usable_bytes, UsableMemoryBytes());
+    device.pool_limit_bytes = usable_bytes / 2;
   }
   return std::unique_ptr<HostMemoryProvider>(new HostMemoryProvider(options, std::move(device)));
 }
@@ -143,7 +144,8 @@ absl::StatusOr<std::unique_ptr<Allocation>> HostMemoryProvider::Allocate(std::in
   const bool hugetlb = options_.huge_pages == HugePages::kHugetlb;
   A8A_ASSIGN_OR_RETURN(UniqueFd fd,
                        CreateSharedMemory(absl::StrCat("a8a-", name), size_bytes, hugetlb ? MFD_HUGETLB : 0));
-  A8A_RETURN_IF_ERROR(Prepare(fd.get(), size_bytes));
+  const absl::Status prepared = Prepare(fd.get(), size_bytes);
+  if (!prepared.ok()) return hugetlb ? ExplainHugetlb(prepared) : prepared;
   return std::make_unique<HostAllocation>(std::move(fd), size_bytes);
 }
 
@@ -152,17 +154,21 @@ absl::Status HostMemoryProvider::Prepare(int fd, std::int64_t size_bytes) {
   const bool hugetlb = options_.huge_pages == HugePages::kHugetlb;
   if (options_.numa_node < 0 && !transparent && !hugetlb && !options_.prefault) return absl::OkStatus();
   // Mapping hugetlb memory reserves its pages, and fails when there are too few.
-  A8A_ASSIGN_OR_RETURN(const Mapping mapping, Mapping::Map(fd, size_bytes));
+  A8A_ASSIGN_OR_RETURN(const Mapping mapping,
+                       Mapping::Map(fd, size_bytes, transparent ? kTransparentHugePageBytes : 1));
   if (options_.numa_node >= 0) A8A_RETURN_IF_ERROR(BindToNode(mapping, options_.numa_node));
   if (::madvise(mapping.base(), mapping.size(), MADV_POPULATE_WRITE) != 0) {
     return MemoryErrnoToStatus(errno == EFAULT ? ENOMEM : errno,
                                absl::StrCat("allocating the pages of ", size_bytes, " bytes"));
   }
   // The kernel may decline, for example when memory is fragmented; small pages are as correct.
-  if (transparent && ::madvise(mapping.base(), mapping.size(), MADV_COLLAPSE) != 0) {
-    uncollapsed_count_.fetch_add(1, std::memory_order_relaxed);
-  }
+  if (transparent && ::madvise(mapping.base(), mapping.size(), MADV_COLLAPSE) != 0) ReportSmallPages(errno);
   return absl::OkStatus();
+}
+
+void HostMemoryProvider::ReportSmallPages(int error) {
+  if (!options_.on_small_pages || small_pages_reported_.exchange(true)) return;
+  options_.on_small_pages(absl::StrCat("madvise(MADV_COLLAPSE): ", std::strerror(error)));
 }
 
 absl::Status HostMemoryProvider::Probe() {

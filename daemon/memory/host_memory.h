@@ -2,13 +2,15 @@
 //
 // Pages are zero, and by default allocated when first touched; prefault and both kinds of huge pages allocate them at
 // once, so that a machine that is short of memory says so when a buffer is leased and not by SIGBUS later.
-// Thread-safe: constant after construction, counters apart.
+// Thread-safe: constant after construction.
 #ifndef A8A_DAEMON_MEMORY_HOST_MEMORY_H_
 #define A8A_DAEMON_MEMORY_HOST_MEMORY_H_
 
 #include <atomic>
 #include <cstdint>
+#include <functional>
 #include <memory>
+#include <string>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -30,12 +32,14 @@ struct HostMemoryOptions {
   bool prefault = false;
   // The NUMA node that all pages come from; -1: the kernel decides.
   int numa_node = -1;
+  // Called, from any thread, the first time that kTransparent gets small pages, with the kernel's reason. May be null.
+  std::function<void(const std::string& reason)> on_small_pages = nullptr;
 };
 
 class HostMemoryProvider final : public MemoryProvider {
  public:
-  // Errors: INVALID_ARGUMENT (no such NUMA node; names those there are), FAILED_PRECONDITION (the kernel has no huge
-  // pages), INTERNAL (the machine's memory cannot be read).
+  // Errors: INVALID_ARGUMENT (no such NUMA node, or it has no memory), FAILED_PRECONDITION (the kernel has no huge
+  // pages, or may not bind to nodes), INTERNAL (the machine's memory cannot be read).
   [[nodiscard]] static absl::StatusOr<std::unique_ptr<HostMemoryProvider>> Create(const HostMemoryOptions& options);
 
   [[nodiscard]] const DeviceInfo& device() const override { return device_; }
@@ -43,18 +47,16 @@ class HostMemoryProvider final : public MemoryProvider {
                                                                      absl::string_view name) override;
   [[nodiscard]] absl::Status Probe() override;
 
-  // Allocations whose pages the kernel declined to collapse into huge ones (kTransparent only), since the start.
-  [[nodiscard]] std::int64_t uncollapsed_count() const { return uncollapsed_count_.load(std::memory_order_relaxed); }
-
  private:
   HostMemoryProvider(const HostMemoryOptions& options, DeviceInfo device);
 
   // Binds, allocates and collapses pages as the options ask, through a mapping that lives only here.
   [[nodiscard]] absl::Status Prepare(int fd, std::int64_t size_bytes);
+  void ReportSmallPages(int error);
 
   const HostMemoryOptions options_;
   const DeviceInfo device_;
-  std::atomic<std::int64_t> uncollapsed_count_ = 0;
+  std::atomic<bool> small_pages_reported_ = false;
 };
 
 }  // namespace a8a::daemon

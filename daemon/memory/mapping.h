@@ -2,33 +2,23 @@
 #ifndef A8A_DAEMON_MEMORY_MAPPING_H_
 #define A8A_DAEMON_MEMORY_MAPPING_H_
 
-#include <sys/mman.h>
-
-#include <cerrno>
 #include <cstddef>
 #include <cstdint>
 #include <utility>
 
 #include "absl/status/statusor.h"
-#include "absl/strings/str_cat.h"
-#include "daemon/memory/shared_memory.h"
 
 namespace a8a::daemon {
 
 class Mapping {
  public:
-  [[nodiscard]] static absl::StatusOr<Mapping> Map(int fd, std::int64_t size_bytes) {
-    const auto size = static_cast<std::size_t>(size_bytes);
-    void* base = ::mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-    if (base == MAP_FAILED) return MemoryErrnoToStatus(errno, absl::StrCat("mapping ", size_bytes, " bytes"));
-    return Mapping(base, size);
-  }
+  // `alignment_bytes` is a power of two; pages of that size and less can be mapped by one entry. Errors:
+  // RESOURCE_EXHAUSTED (address space or huge pages), INTERNAL.
+  [[nodiscard]] static absl::StatusOr<Mapping> Map(int fd, std::int64_t size_bytes, std::int64_t alignment_bytes = 1);
 
   Mapping(Mapping&& other) noexcept : base_(std::exchange(other.base_, nullptr)), size_(other.size_) {}
   Mapping& operator=(Mapping&&) = delete;
-  ~Mapping() {
-    if (base_ != nullptr) ::munmap(base_, size_);
-  }
+  ~Mapping();
 
   [[nodiscard]] void* base() const { return base_; }
   [[nodiscard]] std::size_t size() const { return size_; }

@@ -2,6 +2,8 @@
 #ifndef A8A_TESTS_UNIT_DAEMON_CORE_FIXTURE_H_
 #define A8A_TESTS_UNIT_DAEMON_CORE_FIXTURE_H_
 
+#include <sys/mman.h>
+
 #include <atomic>
 #include <memory>
 #include <optional>
@@ -12,6 +14,7 @@
 #include "daemon/core/core.h"
 #include "gtest/gtest.h"
 #include "kernels/base/mutex.h"
+#include "kernels/include/control_layout.h"
 #include "tests/fakes/fake_memory_provider.h"
 #include "tests/support/status_matchers.h"
 
@@ -35,6 +38,10 @@ class RecordingSink final : public EventSink {
   void Send(SessionEvent event) override {
     const MutexLock lock(&mutex_);
     events_.push_back(std::move(event));
+  }
+  [[nodiscard]] std::vector<SessionEvent> All() const {
+    const MutexLock lock(&mutex_);
+    return events_;
   }
   template <typename T>
   [[nodiscard]] std::vector<T> Events() const {
@@ -140,6 +147,15 @@ class CoreFixture : public testing::Test {
     for (const Attached& session : sessions) last = Register(session, group_id, name, size_bytes);
     EXPECT_THAT(last.status(), IsOk());
     return last.status().ok() ? last.grant().window_index : -1;
+  }
+
+  // The control segment of a ready group, as a rank sees it. The mapping is left to the end of the process.
+  kernels::GroupControl* MapControl(const Attached& session, const TicketGrant& ticket) {
+    const auto redeemed = core_->RedeemTicket(session.caller.identity, session.id, ticket.value);
+    if (!redeemed.ok()) return nullptr;
+    void* base = mmap(nullptr, static_cast<std::size_t>(redeemed->size_bytes), PROT_READ | PROT_WRITE, MAP_SHARED,
+                      redeemed->fd.get(), 0);
+    return base == MAP_FAILED ? nullptr : static_cast<kernels::GroupControl*>(base);
   }
 
   [[nodiscard]] CoreSnapshot Everything() const { return core_->Snapshot(Administrator(), 0); }

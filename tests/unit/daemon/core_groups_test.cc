@@ -1,6 +1,5 @@
-#include <sys/mman.h>
-
-#include <atomic>
+#include <fcntl.h>
+#include <sys/resource.h>
 
 #include "kernels/include/flags_layout.h"
 #include "kernels/include/limits.h"
@@ -20,15 +19,6 @@ class CoreGroupsTest : public CoreFixture {
     const auto size = static_cast<std::int64_t>(
         kernels::FlagsLayout{.world_size = world_size, .channel_count = channel_count, .block_count = 0}.size_bytes());
     return (size + kGranularity - 1) / kGranularity * kGranularity;
-  }
-
-  // The control segment of a ready group, as a rank sees it.
-  kernels::GroupControl* MapControl(const Attached& session, const TicketGrant& ticket) {
-    const auto redeemed = core_->RedeemTicket(session.caller.identity, session.id, ticket.value);
-    if (!redeemed.ok()) return nullptr;
-    void* base = mmap(nullptr, static_cast<std::size_t>(redeemed->size_bytes), PROT_READ | PROT_WRITE, MAP_SHARED,
-                      redeemed->fd.get(), 0);
-    return base == MAP_FAILED ? nullptr : static_cast<kernels::GroupControl*>(base);
   }
 };
 
@@ -243,6 +233,12 @@ TEST_F(CoreGroupsTest, LeaveAndAbortAreForRanksOnly) {
   EXPECT_THAT(core_->LeaveGroup(sessions[1].caller, sessions[1].id, group_id), StatusIs(StatusCode::kPermissionDenied));
   EXPECT_THAT(core_->LeaveGroup(sessions[0].caller, sessions[0].id, 99), StatusIs(StatusCode::kNotFound));
   EXPECT_THAT(core_->LeaveGroup(sessions[0].caller, 99, group_id), StatusIs(StatusCode::kNotFound));
+  EXPECT_THAT(core_->LeaveGroup(sessions[1].caller, sessions[0].id, group_id), StatusIs(StatusCode::kPermissionDenied));
+  EXPECT_THAT(core_->AbortGroup(sessions[1].caller, sessions[0].id, group_id, ""),
+              StatusIs(StatusCode::kPermissionDenied));
+  EXPECT_THAT(core_->AbortGroup(sessions[0].caller, 99, group_id, ""), StatusIs(StatusCode::kNotFound));
+  EXPECT_THAT(core_->AbortGroup(sessions[0].caller, sessions[0].id, group_id, "a\tb"),
+              StatusIs(StatusCode::kInvalidArgument, HasSubstr("not printable")));
   EXPECT_THAT(core_->AbortGroup(sessions[1].caller, sessions[1].id, group_id, ""),
               StatusIs(StatusCode::kPermissionDenied));
   EXPECT_THAT(core_->AbortGroup(sessions[0].caller, sessions[0].id, 99, ""), StatusIs(StatusCode::kNotFound));
@@ -291,6 +287,40 @@ TEST_F(CoreGroupsTest, ThePoolLimitFailsEveryJoinBeforeAnythingIsAllocated) {
   EXPECT_THAT(first.status(), StatusIs(StatusCode::kResourceExhausted));
   EXPECT_THAT(second.status(), StatusIs(StatusCode::kResourceExhausted));
   EXPECT_EQ(LeasedBytes(), kPoolLimit - kGranularity);
+}
+
+TEST_F(CoreGroupsTest, NoDescriptorForTheControlSegmentFailsEveryJoinAndLeavesNothing) {
+  const auto sessions = AttachMany(2);
+  const auto first = Join(sessions[0], RankOf(0, 2));
+  rlimit before = {};
+  ASSERT_EQ(getrlimit(RLIMIT_NOFILE, &before), 0);
+  const UniqueFd lowest_free(open("/dev/null", O_RDONLY | O_CLOEXEC));
+  // Room for this one's and the second rank's flags, not for what comes after them.
+  const rlimit few = {.rlim_cur = static_cast<rlim_t>(lowest_free.get()) + 3, .rlim_max = before.rlim_max};
+  ASSERT_EQ(setrlimit(RLIMIT_NOFILE, &few), 0);
+
+  const auto second = Join(sessions[1], RankOf(1, 2));
+
+  ASSERT_EQ(setrlimit(RLIMIT_NOFILE, &before), 0);
+  EXPECT_THAT(first.status(), StatusIs(StatusCode::kResourceExhausted, HasSubstr("Too many open files")));
+  EXPECT_THAT(second.status(), StatusIs(StatusCode::kResourceExhausted));
+  EXPECT_EQ(LeasedBytes(), 0);
+  EXPECT_EQ(script_->live_count(), 0);
+  FormGroup(sessions);
+}
+
+TEST_F(CoreGroupsTest, AGroupThatFormsCanBeAbortedAndRevoked) {
+  const auto sessions = AttachMany(1);
+  const auto aborted = Join(sessions[0], RankOf(0, 2));
+  A8A_ASSERT_OK_AND_ASSIGN(const auto forming, core_->ListGroups(Administrator(), 0, 0));
+  EXPECT_THAT(core_->AbortGroup(sessions[0].caller, sessions[0].id, forming[0].group_id, "enough"), IsOk());
+  const auto revoked = Join(sessions[0], RankOf(0, 2));
+  A8A_ASSERT_OK_AND_ASSIGN(const auto again, core_->ListGroups(Administrator(), 0, 0));
+  EXPECT_THAT(core_->RevokeGroup(Administrator(), again[0].group_id), IsOk());
+
+  EXPECT_THAT(aborted.status(), StatusIs(StatusCode::kAborted, HasSubstr("rank 0 aborted it: enough")));
+  EXPECT_THAT(revoked.status(), StatusIs(StatusCode::kAborted, HasSubstr("an administrator revoked it")));
+  EXPECT_THAT(Everything().groups, IsEmpty());
 }
 
 TEST_F(CoreGroupsTest, ADeathInTheLastStepEndsTheJoinForAll) {

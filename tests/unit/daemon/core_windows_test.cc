@@ -32,6 +32,10 @@ TEST_F(CoreWindowsTest, BadRequestsNameFieldValueAndLimit) {
               StatusIs(StatusCode::kInvalidArgument));
   EXPECT_THAT(Register(sessions_[0], 99, "w", 1).status(), StatusIs(StatusCode::kNotFound));
   EXPECT_THAT(Register(Attach(1), group_id_, "w", 1).status(), StatusIs(StatusCode::kPermissionDenied));
+  const Attached unknown = {.caller = sessions_[0].caller, .id = 99, .sink = nullptr};
+  EXPECT_THAT(Register(unknown, group_id_, "w", 1).status(), StatusIs(StatusCode::kNotFound));
+  const Attached impostor = {.caller = Process(7), .id = sessions_[0].id, .sink = nullptr};
+  EXPECT_THAT(Register(impostor, group_id_, "w", 1).status(), StatusIs(StatusCode::kPermissionDenied));
   EXPECT_EQ(LeasedBytes(), flags_bytes_);
 }
 
@@ -89,6 +93,9 @@ TEST_F(CoreWindowsTest, ReleaseIsForRanksOnly) {
 
   EXPECT_THAT(core_->ReleaseWindow(stranger.caller, stranger.id, group_id_, index),
               StatusIs(StatusCode::kPermissionDenied));
+  EXPECT_THAT(core_->ReleaseWindow(stranger.caller, sessions_[0].id, group_id_, index),
+              StatusIs(StatusCode::kPermissionDenied));
+  EXPECT_THAT(core_->ReleaseWindow(stranger.caller, 99, group_id_, index), StatusIs(StatusCode::kNotFound));
   EXPECT_THAT(core_->ReleaseWindow(sessions_[0].caller, sessions_[0].id, 99, index), StatusIs(StatusCode::kNotFound));
   EXPECT_THAT(core_->ReleaseWindow(sessions_[0].caller, sessions_[0].id, group_id_, -1),
               StatusIs(StatusCode::kNotFound));
@@ -123,6 +130,35 @@ TEST_F(CoreWindowsTest, ThePoolLimitGivesNobodyAWindow) {
   EXPECT_THAT(first.status(), StatusIs(StatusCode::kResourceExhausted, HasSubstr("pool limit")));
   EXPECT_THAT(second.status(), StatusIs(StatusCode::kResourceExhausted));
   EXPECT_EQ(LeasedBytes(), flags_bytes_);
+}
+
+TEST_F(CoreWindowsTest, NoRoomForTicketsGivesNobodyAWindow) {
+  MakeCore({.ticket_max_per_session = 4, .ticket_lifetime = absl::Seconds(10)});
+  sessions_ = AttachMany(2);
+  group_id_ = FormGroup(sessions_);  // three tickets for each
+  const auto first = Register(sessions_[0], group_id_, "w", 1);
+  const auto second = Register(sessions_[1], group_id_, "w", 1);
+
+  EXPECT_THAT(first.status(), StatusIs(StatusCode::kResourceExhausted, HasSubstr("3 outstanding tickets")));
+  EXPECT_THAT(second.status(), StatusIs(StatusCode::kResourceExhausted));
+  EXPECT_EQ(LeasedBytes(), flags_bytes_);
+  clock_.Advance(absl::Seconds(10));
+  FormWindow(sessions_, group_id_, "w", 1);
+}
+
+TEST_F(CoreWindowsTest, StatsShowWhatEachRankHoldsAndHeld) {
+  const int index = FormWindow(sessions_, group_id_, "w", 5 * kGranularity);
+  for (const Attached& session : sessions_) {
+    EXPECT_THAT(core_->ReleaseWindow(session.caller, session.id, group_id_, index), IsOk());
+  }
+
+  const CoreSnapshot snapshot = core_->Snapshot(sessions_[0].caller, group_id_);
+
+  for (const RankSnapshot& rank : snapshot.groups.at(0).ranks) {
+    EXPECT_EQ(rank.leased_bytes, flags_bytes_ / 2);
+    EXPECT_EQ(rank.leased_bytes_peak, flags_bytes_ / 2 + 5 * kGranularity);
+  }
+  EXPECT_THAT(core_->Snapshot(sessions_[0].caller, 99).groups, IsEmpty());
 }
 
 TEST_F(CoreWindowsTest, ACancelledRegistrationTakesOnlyItsPartBack) {

@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <linux/mempolicy.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -12,9 +13,14 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cinttypes>
+#include <cstdio>
 #include <fstream>
 
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
 #include "daemon/memory/mapping.h"
+#include "daemon/memory/shared_memory.h"
 #include "tests/fakes/fake_memory_provider.h"
 #include "tests/support/status_matchers.h"
 
@@ -140,14 +146,65 @@ TEST(HostMemoryTest, PagesAreAllocatedOnFirstTouchUnlessPrefaulted) {
   EXPECT_EQ(ResidentPages(touched->fd(), kSizeBytes), 64);
 }
 
-TEST(HostMemoryTest, TransparentHugePagesAreCollapsedOrCounted) {
-  A8A_ASSERT_OK_AND_ASSIGN(const auto provider, HostMemoryProvider::Create({.huge_pages = HugePages::kTransparent}));
-  ASSERT_EQ(provider->device().granularity_bytes, 2 << 20);
-  A8A_ASSERT_OK_AND_ASSIGN(const auto allocation, provider->Allocate(4 << 20, "test"));
+// Huge pages that a mapping in this process has, in bytes.
+std::int64_t HugeBytes(const Mapping& mapping) {
+  const std::string start = absl::StrCat(absl::Hex(reinterpret_cast<std::uintptr_t>(mapping.base())), "-");
+  std::ifstream smaps("/proc/self/smaps");
+  bool mine = false;
+  for (std::string line; std::getline(smaps, line);) {
+    if (absl::StartsWith(line, start)) mine = true;
+    std::int64_t kib = 0;
+    if (mine && std::sscanf(line.c_str(), "ShmemPmdMapped: %" SCNd64 " kB", &kib) == 1) return kib * 1024;
+  }
+  return -1;
+}
 
-  EXPECT_EQ(ResidentPages(allocation->fd(), 4 << 20), 1024);
-  EXPECT_LE(provider->uncollapsed_count(), 1);
+constexpr std::int64_t kHugePageBytes = 2 << 20;
+
+TEST(HostMemoryTest, TransparentHugePagesAreHuge) {
+  std::string refused;
+  A8A_ASSERT_OK_AND_ASSIGN(
+      const auto provider,
+      HostMemoryProvider::Create({.huge_pages = HugePages::kTransparent,
+                                  .on_small_pages = [&](const std::string& reason) { refused = reason; }}));
+  ASSERT_EQ(provider->device().granularity_bytes, kHugePageBytes);
+  A8A_ASSERT_OK_AND_ASSIGN(const auto allocation, provider->Allocate(2 * kHugePageBytes, "test"));
+  if (!refused.empty()) GTEST_SKIP() << "this kernel gives no huge pages now: " << refused;
+
+  A8A_ASSERT_OK_AND_ASSIGN(const Mapping mapping,
+                           Mapping::Map(allocation->fd(), allocation->size_bytes(), kHugePageBytes));
+  for (std::size_t i = 0; i < mapping.size(); i += 4096) ASSERT_EQ(static_cast<char*>(mapping.base())[i], 0);
+  EXPECT_EQ(HugeBytes(mapping), 2 * kHugePageBytes);
   EXPECT_THAT(provider->Probe(), IsOk());
+}
+
+TEST(HostMemoryTest, WhereTheKernelDeclinesPagesAreSmallAndTheReasonIsTold) {
+  std::vector<std::string> reasons;
+  A8A_ASSERT_OK_AND_ASSIGN(
+      const auto provider,
+      HostMemoryProvider::Create({.huge_pages = HugePages::kTransparent,
+                                  .on_small_pages = [&](const std::string& reason) { reasons.push_back(reason); }}));
+  ASSERT_EQ(prctl(PR_SET_THP_DISABLE, 1, 0, 0, 0), 0);
+  const auto first = provider->Allocate(2 * kHugePageBytes, "test");
+  const auto second = provider->Allocate(kHugePageBytes, "test");
+  ASSERT_EQ(prctl(PR_SET_THP_DISABLE, 0, 0, 0, 0), 0);
+
+  ASSERT_THAT(first, IsOk());
+  ASSERT_THAT(second, IsOk());
+  EXPECT_THAT(reasons, testing::ElementsAre(HasSubstr("MADV_COLLAPSE"))) << "once, not for every buffer";
+  EXPECT_EQ(ResidentPages((*first)->fd(), 2 * kHugePageBytes), 1024);
+}
+
+TEST(MappingTest, StartsAtAMultipleOfTheAlignment) {
+  A8A_ASSERT_OK_AND_ASSIGN(const UniqueFd fd, CreateSharedMemory("test", 3 * 4096, /*memfd_flags=*/0));
+  for (const std::int64_t alignment_bytes : {std::int64_t{4096}, std::int64_t{1} << 16, kHugePageBytes}) {
+    A8A_ASSERT_OK_AND_ASSIGN(const Mapping mapping, Mapping::Map(fd.get(), 3 * 4096, alignment_bytes));
+
+    EXPECT_EQ(reinterpret_cast<std::uintptr_t>(mapping.base()) % static_cast<std::uintptr_t>(alignment_bytes), 0U);
+    static_cast<char*>(mapping.base())[3 * 4096 - 1] = 1;
+  }
+  EXPECT_THAT(Mapping::Map(-1, 4096), StatusIs(StatusCode::kInternal));
+  EXPECT_THAT(Mapping::Map(fd.get(), std::int64_t{1} << 48, kHugePageBytes), StatusIs(StatusCode::kResourceExhausted));
 }
 
 // Sets the number of reserved huge pages while it lives. Root only.
@@ -177,7 +234,8 @@ TEST(HostMemoryTest, HugetlbPagesRunOutWithAStatusNotASignal) {
   const std::int64_t page_bytes = provider->device().granularity_bytes;
 
   A8A_ASSERT_OK_AND_ASSIGN(const auto both, provider->Allocate(2 * page_bytes, "test"));
-  EXPECT_THAT(provider->Allocate(page_bytes, "test"), StatusIs(StatusCode::kResourceExhausted));
+  EXPECT_THAT(provider->Allocate(page_bytes, "test"),
+              StatusIs(StatusCode::kResourceExhausted, HasSubstr("0 of 2 huge pages of ")));
   A8A_ASSERT_OK_AND_ASSIGN(const Mapping mapping, Mapping::Map(both->fd(), both->size_bytes()));
   static_cast<char*>(mapping.base())[2 * page_bytes - 1] = 1;
 }
