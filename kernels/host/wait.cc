@@ -12,9 +12,10 @@
 namespace a8a::kernels::host {
 namespace {
 
-// Spinning is worth it while a peer on another core can answer within it: 4,000 polls are 100 to 200 us, some
-// hand-overs across cores (up to 28 us measured for a futex).
-constexpr int kSpinPolls = 4000;
+// Spinning is worth it while a peer on another core can answer within it: 1,000 polls are 20 to 50 us, as long as a
+// hand-over by futex across cores (up to 28 us measured). Where nobody else wants the core, the yields that follow go
+// on polling, at little more than a microsecond each.
+constexpr int kSpinPolls = 1000;
 // A core that is shared must be handed on at once: yielding first measured 2 to 6 times faster than 200 spins first.
 constexpr int kSpinPollsShared = 0;
 // A yield costs 1.5 us and a sleep up to 28: after some ten sleeps' worth of yields the peer is not close.

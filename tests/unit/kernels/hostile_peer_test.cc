@@ -144,30 +144,31 @@ TEST_F(HostilePeerTest, CreditThatChangesWhileItIsReadLeadsNoStray) {
 
 // Random words all over rank 0's flags and the control segment, while rank 0 goes through epochs of all kinds.
 TEST_F(HostilePeerTest, GarbageEverywhereEndsInErrorsOnly) {
+  constexpr int kWords = 200'000;
   const std::uint64_t seed = TestSeed();
   SCOPED_TRACE(testing::Message() << "A8A_TEST_SEED=" << seed);
-  std::atomic<bool> stop = false;
+  std::atomic<bool> done = false;
   std::thread peer([&, random = Random(seed)]() mutable {
     const FlagsLayout flags{2, 1, 0};
     const auto scribble = [&](std::byte* segment, std::size_t size, std::uint64_t value) {
       const auto at = static_cast<std::size_t>(Uniform(random, 0, static_cast<std::int64_t>(size / 8) - 1)) * 8;
       std::atomic_ref(*reinterpret_cast<std::uint64_t*>(segment + at)).store(value, std::memory_order_relaxed);
     };
-    while (!stop) {
+    for (int i = 0; i < kWords; ++i) {
       const std::uint64_t value = Uniform(random, 0, 1) == 0 ? random() : random() % 64;
       scribble(group_.group(1).flags[0], flags.size_bytes(), value);
       // The first page holds the abort word, which would end it all.
-      scribble(group_.control() + sizeof(GroupControl), group_.control_layout().size_bytes() - sizeof(GroupControl),
-               value);
+      scribble(group_.group(1).control + sizeof(GroupControl),
+               group_.control_layout().size_bytes() - sizeof(GroupControl), value);
     }
+    done = true;
   });
-  for (int i = 0; i < 2000; ++i) {
+  while (!done) {
     run_.OneShotOn(0, 0, 1, /*timeout_ns=*/0).IgnoreError();
     run_.PrepareOn(0, 0, /*timeout_ns=*/0).IgnoreError();
     run_.PreparedOn(0, 0, 1, /*timeout_ns=*/0).IgnoreError();
     host::TakeStatus(group_.group(0), 0).IgnoreError();
   }
-  stop = true;
   peer.join();
   EXPECT_EQ(group_.CountDamagedGuardBytes(), 0);
 }

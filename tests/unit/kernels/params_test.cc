@@ -117,7 +117,8 @@ class ParamsTest : public testing::Test {
   void Refer(Call& call) {
     call.group = group_.group(0);
     call.window = group_.window(0, 0);
-    call.params = run_.Params(0, 0);
+    // No peer will come for what is not refused.
+    call.params = run_.Params(0, 0, /*timeout_ns=*/0);
     call.params.group = &call.group;
     call.params.window = &call.window;
   }
