@@ -13,9 +13,7 @@
 
 #include <cerrno>
 #include <cstdio>
-#include <cstdlib>
 #include <cstring>
-#include <filesystem>
 #include <fstream>
 #include <sstream>
 #include <utility>
@@ -82,17 +80,6 @@ ExitState ToExitState(int wait_status) {
 }
 
 }  // namespace
-
-TempDir::TempDir() {
-  const char* parent = std::getenv("TMPDIR");
-  path_ = absl::StrCat(parent == nullptr ? "/tmp" : parent, "/a8a-test-XXXXXX");
-  A8A_CHECK(::mkdtemp(path_.data()) != nullptr, absl::StrCat("cannot make a directory like ", path_));
-}
-
-TempDir::~TempDir() {
-  std::error_code ignored;
-  std::filesystem::remove_all(path_, ignored);
-}
 
 absl::StatusOr<std::unique_ptr<DaemonProcess>> DaemonProcess::Start(const Options& options) {
   absl::StatusOr<std::unique_ptr<DaemonProcess>> daemon = Spawn(options);

@@ -21,6 +21,7 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
+#include "tests/support/temp_dir.h"
 
 namespace a8a::testing {
 
@@ -28,21 +29,6 @@ namespace a8a::testing {
 struct ExitState {
   int code = -1;   // exit status, -1 if a signal ended it
   int signal = 0;  // 0 if it exited
-};
-
-// A directory that is removed, with all in it, when this goes out of scope.
-class TempDir {
- public:
-  // Aborts the process when no directory can be made.
-  TempDir();
-  ~TempDir();
-  TempDir(const TempDir&) = delete;
-  TempDir& operator=(const TempDir&) = delete;
-
-  [[nodiscard]] const std::string& path() const { return path_; }
-
- private:
-  std::string path_;
 };
 
 // Generous, because sanitizers and busy machines are slow: a test that waits this long has failed.

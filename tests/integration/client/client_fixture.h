@@ -13,6 +13,7 @@
 #include "a8a/client.h"
 #include "gtest/gtest.h"
 #include "tests/support/daemon_process.h"
+#include "tests/support/eventually.h"
 #include "tests/support/status_matchers.h"
 
 namespace a8a {
@@ -53,16 +54,6 @@ inline int CountEntries(const char* directory) {
   int count = 0;
   for ([[maybe_unused]] const auto& entry : std::filesystem::directory_iterator(directory)) ++count;
   return count;
-}
-
-// Polls until `predicate` holds or patience ends.
-inline bool Eventually(const std::function<bool()>& predicate) {
-  const absl::Time deadline = absl::Now() + a8a::testing::kPatience;
-  while (!predicate()) {
-    if (absl::Now() > deadline) return false;
-    absl::SleepFor(absl::Milliseconds(5));
-  }
-  return true;
 }
 
 }  // namespace a8a
