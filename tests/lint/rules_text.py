@@ -47,7 +47,7 @@ def check_guard(tree):
     for path in tree.paths(HEADER):
         guard = guard_of(path)
         text = tree.text(path)
-        if re.findall(r"^#(?:ifndef|define) (A8A_\w+_H_)$", text, re.M)[:2] != [guard, guard]:
+        if re.findall(r"^#(?:ifndef|define) (A8A_\w+_(?:H|CUH)_)$", text, re.M)[:2] != [guard, guard]:
             yield f"{path}: the include guard is not {guard}"
         elif not text.endswith((f"\n#endif  // {guard}\n", f"\n#endif /* {guard} */\n", f"\n#endif  /* {guard} */\n")):
             yield f"{path}: does not end with '#endif  // {guard}' (/* */ in a C header)"

@@ -3,7 +3,6 @@
 #include <gtest/gtest.h>
 #include <signal.h>
 
-#include <algorithm>
 #include <fstream>
 #include <memory>
 #include <string>
@@ -74,14 +73,6 @@ void ExpectAllEnded(const std::vector<ChildProcess>& children) {
   for (const ChildProcess& child : children) {
     EXPECT_TRUE(child.EndsWithin(absl::ZeroDuration())) << "process " << child.pid << " still runs";
   }
-}
-
-// The child that is rank `rank`.
-const ChildProcess* FindRank(const std::vector<ChildProcess>& children, int rank) {
-  const auto found = std::find_if(children.begin(), children.end(), [rank](const ChildProcess& child) {
-    return child.arguments.size() > 3 && child.arguments[3] == absl::StrCat(rank);
-  });
-  return found == children.end() ? nullptr : &*found;
 }
 
 TEST_F(MainJobFailureTest, OneWrongByteIsFoundAndNamed) {

@@ -66,18 +66,6 @@ pid_t ParentOf(pid_t pid) {
   return fields.size() > 1 && absl::SimpleAtoi(fields[1], &parent) ? parent : -1;
 }
 
-bool PollStats(const DaemonProcess& daemon, const std::function<bool(const v1::Stats&)>& done) {
-  const auto stub =
-      v1::StatService::NewStub(grpc::CreateChannel(daemon.grpc_address(), grpc::InsecureChannelCredentials()));
-  for (const absl::Time deadline = absl::Now() + kPatience; absl::Now() < deadline; absl::SleepFor(kPollInterval)) {
-    grpc::ClientContext context;
-    context.set_deadline(absl::ToChronoTime(deadline));
-    v1::GetStatsResponse response;
-    if (stub->GetStats(&context, v1::GetStatsRequest(), &response).ok() && done(response.stats())) return true;
-  }
-  return false;
-}
-
 }  // namespace
 
 nlohmann::json ProgramResult::Json() const {
@@ -147,6 +135,26 @@ std::vector<ChildProcess> Program::Children() const {
 
 ProgramResult RunProgram(std::vector<std::string> arguments, std::vector<std::string> environment) {
   return Program(std::move(arguments), std::move(environment)).Wait();
+}
+
+const ChildProcess* FindRank(const std::vector<ChildProcess>& children, int rank) {
+  // program, marker, role, rank, descriptor: see client/tools/rank_processes.cc
+  const auto found = std::find_if(children.begin(), children.end(), [rank](const ChildProcess& child) {
+    return child.arguments.size() > 3 && child.arguments[3] == absl::StrCat(rank);
+  });
+  return found == children.end() ? nullptr : &*found;
+}
+
+bool PollStats(const DaemonProcess& daemon, const std::function<bool(const v1::Stats&)>& done) {
+  const auto stub =
+      v1::StatService::NewStub(grpc::CreateChannel(daemon.grpc_address(), grpc::InsecureChannelCredentials()));
+  for (const absl::Time deadline = absl::Now() + kPatience; absl::Now() < deadline; absl::SleepFor(kPollInterval)) {
+    grpc::ClientContext context;
+    context.set_deadline(absl::ToChronoTime(deadline));
+    v1::GetStatsResponse response;
+    if (stub->GetStats(&context, v1::GetStatsRequest(), &response).ok() && done(response.stats())) return true;
+  }
+  return false;
 }
 
 bool WaitForAllToAlls(const DaemonProcess& daemon) {

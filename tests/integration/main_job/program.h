@@ -10,10 +10,12 @@
 
 #include <sys/types.h>
 
+#include <functional>
 #include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
 
+#include "a8a/v1/stat_service.pb.h"
 #include "kernels/base/unique_fd.h"
 #include "tests/support/daemon_process.h"
 
@@ -64,6 +66,11 @@ class Program {
 // Starts and waits.
 [[nodiscard]] ProgramResult RunProgram(std::vector<std::string> arguments, std::vector<std::string> environment = {});
 
+// The child that is rank `rank` of a program that runs its ranks as children; null if there is none.
+[[nodiscard]] const ChildProcess* FindRank(const std::vector<ChildProcess>& children, int rank);
+
+// Asks for statistics until `done` returns true for them; false when it has not within kPatience.
+[[nodiscard]] bool PollStats(const DaemonProcess& daemon, const std::function<bool(const v1::Stats&)>& done);
 // Waits until every rank of some group on the daemon has ended at least one all-to-all: a main job in full swing.
 [[nodiscard]] bool WaitForAllToAlls(const DaemonProcess& daemon);
 // Waits until the daemon holds no session any more.
