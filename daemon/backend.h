@@ -11,7 +11,10 @@
 
 namespace a8a::daemon {
 
-// Errors: UNIMPLEMENTED for a backend that is not built in; those of the providers.
+// kAuto: the CUDA devices where at least one is usable, else the host. Logs devices that are left out, and why kAuto
+// took the host where there is a driver.
+//
+// Errors: those of the providers; kAuto returns INVALID_ARGUMENT of the CUDA options, but no other error of CUDA.
 [[nodiscard]] absl::StatusOr<std::vector<std::unique_ptr<MemoryProvider>>> MakeProviders(const Options& options);
 
 }  // namespace a8a::daemon

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "absl/status/statusor.h"
+#include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
@@ -134,6 +135,31 @@ absl::Status ParseRuntimeDir(absl::string_view text, Options* options) {
   return absl::OkStatus();
 }
 
+// SIZE for every device, DEVICE=SIZE for one, or several of them with commas between.
+absl::Status ParseCudaPoolBytes(absl::string_view text, Options* options) {
+  CudaMemoryOptions parsed;
+  for (const absl::string_view item : absl::StrSplit(text, ',', absl::SkipWhitespace())) {
+    const std::pair<absl::string_view, absl::string_view> parts = absl::StrSplit(item, absl::MaxSplits('=', 1));
+    const bool for_all = !absl::StrContains(item, '=');
+    A8A_ASSIGN_OR_RETURN(const std::int64_t bytes, ParseSize(for_all ? parts.first : parts.second));
+    if (for_all) {
+      parsed.pool_limit_bytes = bytes;
+    } else if (!parsed.pool_limit_bytes_by_device.emplace(parts.first, bytes).second) {
+      return Refused(text, "one size for each device");
+    }
+  }
+  options->cuda_memory = std::move(parsed);
+  return absl::OkStatus();
+}
+
+std::string FormatCudaPoolBytes(const Options& options) {
+  std::string text = absl::StrCat(options.cuda_memory.pool_limit_bytes);
+  for (const auto& [device, bytes] : options.cuda_memory.pool_limit_bytes_by_device) {
+    absl::StrAppend(&text, ",", device, "=", bytes);
+  }
+  return text;
+}
+
 absl::Status ParseAdminUids(absl::string_view text, Options* options) {
   std::vector<uid_t> uids;
   for (const absl::string_view item : absl::StrSplit(text, ',', absl::SkipEmpty())) {
@@ -203,7 +229,7 @@ std::vector<OptionSpec> GeneralOptions() {
       RuntimeDirOption(),
       ChoiceOption<Backend>("backend", &Options::backend,
                             {{"auto", Backend::kAuto}, {"host", Backend::kHost}, {"cuda", Backend::kCuda}},
-                            "Memory to lease; auto: CUDA where it is built in and usable, else host"),
+                            "Memory to lease; auto: CUDA where a GPU is usable, else host"),
       ChoiceOption<LogFormat>("log-format", &Options::log_format,
                               {{"text", LogFormat::kText}, {"json", LogFormat::kJson}}, "Format of the log on stderr"),
       Live(ChoiceOption<LogLevel>("log-level", &Options::log_level,
@@ -233,6 +259,15 @@ std::vector<OptionSpec> HostOptions() {
   };
 }
 
+OptionSpec CudaPoolBytesOption() {
+  return {.name = "cuda-pool-bytes",
+          .value_name = "SIZE|DEVICE=SIZE,...",
+          .help = "Limit of all leases of a GPU together, for all GPUs or by cuda:N or GPU-UUID; 0: half of its memory",
+          .toml_type = TomlType::kStringOrInteger,
+          .parse = &ParseCudaPoolBytes,
+          .format = &FormatCudaPoolBytes};
+}
+
 std::vector<OptionSpec> LimitOptions() {
   return {
       IntegerOption("session-max", &Options::session_max, 1, 65536, "Sessions at once"),
@@ -252,6 +287,7 @@ std::vector<OptionSpec> LimitOptions() {
 std::vector<OptionSpec> MakeTable() {
   std::vector<OptionSpec> table = GeneralOptions();
   for (OptionSpec& spec : HostOptions()) table.push_back(std::move(spec));
+  table.push_back(CudaPoolBytesOption());
   for (OptionSpec& spec : LimitOptions()) table.push_back(std::move(spec));
   return table;
 }

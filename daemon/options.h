@@ -16,6 +16,7 @@
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 #include "daemon/log.h"
+#include "daemon/memory/cuda_memory.h"
 #include "daemon/memory/host_memory.h"
 #include "proto/fd_protocol.h"
 
@@ -34,6 +35,7 @@ struct Options {
   HugePages host_huge_pages = HugePages::kOff;
   bool host_prefault = false;
   int host_numa_node = -1;  // -1: as the kernel places it
+  CudaMemoryOptions cuda_memory;
   int session_max = 1024;
   int group_max = 256;
   int buffer_max = 65536;

@@ -12,8 +12,6 @@ namespace {
 
 constexpr int kSecretBytesMax = 64;
 constexpr int kAbortMessageBytesMax = 256;
-// The host data plane has one block; device kernels bring their own count with their provider.
-constexpr int kHostBlockCount = 0;
 
 std::size_t Index(int rank) { return static_cast<std::size_t>(rank); }
 
@@ -149,6 +147,7 @@ std::uint64_t Core::JoinGroup(const Caller& caller, std::uint64_t session_id, co
 void Core::Impl::CompleteJoin(std::uint64_t group_id) {
   Batch batch;
   kernels::ControlLayout layout = {};
+  int block_count = 0;
   absl::Status status;
   {
     const MutexLock lock(&mutex);
@@ -156,8 +155,9 @@ void Core::Impl::CompleteJoin(std::uint64_t group_id) {
     const int world_size = group.options.world_size;
     const int channel_count = group.options.channel_count;
     layout = {.world_size = world_size, .channel_count = channel_count};
+    block_count = group.BlockCount();
     const kernels::FlagsLayout flags = {
-        .world_size = world_size, .channel_count = channel_count, .block_count = kHostBlockCount};
+        .world_size = world_size, .channel_count = channel_count, .block_count = block_count};
     std::vector<Reservation> wanted;
     for (int rank = 0; rank < world_size; ++rank) {
       const auto& member = group.members[Index(rank)];
@@ -175,7 +175,7 @@ void Core::Impl::CompleteJoin(std::uint64_t group_id) {
   std::shared_ptr<ControlSegment> control;
   if (status.ok()) status = AllocateAll(&batch);
   if (status.ok()) {
-    auto created = ControlSegment::Create(group_id, layout, kHostBlockCount);
+    auto created = ControlSegment::Create(group_id, layout, block_count);
     status = created.status();
     if (created.ok()) control = *std::move(created);
   }

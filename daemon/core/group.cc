@@ -1,11 +1,20 @@
 #include "daemon/core/group.h"
 
 #include <algorithm>
+#include <map>
 
 #include "absl/strings/str_cat.h"
 #include "kernels/include/limits.h"
 
 namespace a8a::daemon {
+namespace {
+
+// More than 32 blocks move no more bytes on an H100 (tests/bench/kernel_bench.cc).
+constexpr int kBlockCountMax = 32;
+// Below the 108 multiprocessors of an A100, the fewest of the devices that a8a is for.
+constexpr int kBlocksOfDevice = 104;
+
+}  // namespace
 
 std::string DescribeEnd(EndReason reason, int rank) {
   switch (reason) {
@@ -22,6 +31,16 @@ std::string DescribeEnd(EndReason reason, int rank) {
       return "the daemon's drain timeout passed";
   }
   return "unknown reason";
+}
+
+int Group::BlockCount() const {
+  if (device_kind == DeviceKind::kHost) return 0;
+  std::map<const PoolDevice*, int> rank_counts;
+  int most = 1;
+  for (const auto& member : members) {
+    if (member.has_value()) most = std::max(most, ++rank_counts[member->device]);
+  }
+  return std::clamp(kBlocksOfDevice / most, 1, kBlockCountMax);
 }
 
 int Group::member_count() const {

@@ -69,6 +69,9 @@ struct Group {
   // What a waiting or late call gets once the group has ended.
   [[nodiscard]] absl::Status EndedStatus() const;
   [[nodiscard]] std::optional<int> FreeWindowIndex() const;
+  // GroupControl::block_count once all ranks have come: 0 on the host; on GPUs as many as run at once when every rank
+  // has one all-to-all under way, however many ranks share a device.
+  [[nodiscard]] int BlockCount() const;
 };
 
 // "rank 3 died", "an administrator revoked it", ...
