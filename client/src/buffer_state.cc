@@ -17,11 +17,10 @@ constexpr absl::Duration kReleaseTimeout = absl::Seconds(2);
 absl::StatusOr<std::unique_ptr<BufferState>> BufferState::Register(std::shared_ptr<Session> session,
                                                                    const BufferOptions& options) {
   const absl::Time deadline = DeadlineAfter(options.timeout);
-  A8A_ASSIGN_OR_RETURN(const DeviceKind kind, session->FindDevice(options.device.name));
-  A8A_ASSIGN_OR_RETURN(const std::unique_ptr<const DataPlane> data_plane, MakeDataPlane(kind, options.device.name));
+  A8A_ASSIGN_OR_RETURN(const DeviceBinding device, BindDevice(options.device.name, session->devices()));
   v1::RegisterBufferRequest request;
   request.set_session_id(session->id());
-  request.set_device(options.device.name);
+  request.set_device(device.daemon_name);
   request.set_size_bytes(options.size_bytes);
   request.set_name(options.name);
   v1::RegisterBufferResponse response;
@@ -32,7 +31,7 @@ absl::StatusOr<std::unique_ptr<BufferState>> BufferState::Register(std::shared_p
   // From here on the destructor ends the lease.
   std::unique_ptr<BufferState> buffer(
       new BufferState(std::move(session), response.buffer().buffer_id(), response.buffer().generation()));
-  A8A_ASSIGN_OR_RETURN(buffer->mapping_, mapper.Map(*data_plane, response.ticket(), what));
+  A8A_ASSIGN_OR_RETURN(buffer->mapping_, mapper.Map(*device.data_plane, response.ticket(), what));
   return buffer;
 }
 

@@ -28,7 +28,7 @@ CudaDevice::CudaDevice(std::shared_ptr<const cuda::Driver> driver, std::vector<c
     : driver_(std::move(driver)), visible_(std::move(visible)), ordinal_(ordinal), owner_(::getpid()) {}
 
 CudaDevice::~CudaDevice() {
-  if (::getpid() == owner_) static_cast<void>(driver_->calls().device_primary_ctx_release(self().handle));
+  if (IsOwner()) static_cast<void>(driver_->calls().device_primary_ctx_release(self().handle));
 }
 
 absl::StatusOr<std::shared_ptr<const CudaDevice>> CudaDevice::Open(std::shared_ptr<const cuda::Driver> driver,

@@ -12,6 +12,7 @@
 #define A8A_CLIENT_SRC_CUDA_DEVICE_H_
 
 #include <sys/types.h>
+#include <unistd.h>
 
 #include <cstdint>
 #include <memory>
@@ -42,6 +43,8 @@ class CudaDevice : public std::enable_shared_from_this<CudaDevice> {
   CudaDevice& operator=(const CudaDevice&) = delete;
 
   [[nodiscard]] int ordinal() const { return self().handle; }
+  // False in a child that was forked after Open.
+  [[nodiscard]] bool IsOwner() const { return ::getpid() == owner_; }
   [[nodiscard]] const std::string& uuid() const { return self().uuid; }
 
   // Maps memory of the daemon, of this device or a peer, readable and writable by this device, and closes the

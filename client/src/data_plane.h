@@ -1,8 +1,8 @@
 // The seam between groups and the kind of device that their memory lies on: how it is mapped, and how all-to-alls are
 // launched there.
 //
-// The host implementation is host_data_plane.cc; a CUDA one joins here. Implementations have no state of their own
-// beyond the device and are thread-safe as far as host_all_to_all.h says of a channel.
+// Implementations are host_data_plane.cc and cuda_data_plane.cc. They have no state of their own beyond the device and
+// memory for plans, and are thread-safe as far as host_all_to_all.h says of a channel.
 #ifndef A8A_CLIENT_SRC_DATA_PLANE_H_
 #define A8A_CLIENT_SRC_DATA_PLANE_H_
 
@@ -10,6 +10,7 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "a8a/types.h"
 #include "absl/status/status.h"
@@ -31,12 +32,17 @@ class DataPlane {
  public:
   virtual ~DataPlane() = default;
 
-  // GroupControl::block_count that groups on this device have.
-  [[nodiscard]] virtual int block_count() const = 0;
+  // Whether GroupControl::block_count can be that of a group on this device: it comes out of shared memory.
+  [[nodiscard]] virtual bool IsBlockCount(int block_count) const = 0;
+  // Device memory that a group takes for this data plane's own use.
+  [[nodiscard]] virtual std::int64_t overhead_bytes() const = 0;
 
   // Maps memory of the device. Errors as MapHostMemory.
   [[nodiscard]] virtual absl::StatusOr<std::unique_ptr<Mapping>> Map(UniqueFd fd, std::int64_t size_bytes,
                                                                      absl::string_view what) const = 0;
+  // Maps a control segment, which is host memory, for the calling process and the device.
+  [[nodiscard]] virtual absl::StatusOr<std::unique_ptr<Mapping>> MapControl(UniqueFd fd, std::int64_t size_bytes,
+                                                                            absl::string_view what) const = 0;
 
   // As their namesakes in kernels/include/host_all_to_all.h. Everything that `params` points to outlives the launch.
   [[nodiscard]] virtual absl::Status AllToAll(const kernels::AllToAllParams& params, Stream stream) const = 0;
@@ -51,10 +57,24 @@ class DataPlane {
 
 enum class DeviceKind { kUnknown, kHost, kCuda };
 
-// The data plane of a device; `name` is for messages.
+// A device as the daemon lists it.
+struct DeviceInfo {
+  std::string name;
+  DeviceKind kind = DeviceKind::kUnknown;
+  std::string uuid;  // empty for the host
+};
+
+// A device that this process has asked for: its name at the daemon, and how it is used here.
+struct DeviceBinding {
+  std::string daemon_name;
+  std::unique_ptr<const DataPlane> data_plane;
+};
+
+// Finds the device that Device{name} means in this process; "cuda:N" is numbered as cudaSetDevice numbers.
 //
-// Errors: UNIMPLEMENTED (this build has none for that kind).
-[[nodiscard]] absl::StatusOr<std::unique_ptr<const DataPlane>> MakeDataPlane(DeviceKind kind, absl::string_view name);
+// Errors: NOT_FOUND (the daemon has no such device; names those it has), UNIMPLEMENTED (this build or this machine has
+// no data plane for it), those of CudaDevice::Open.
+[[nodiscard]] absl::StatusOr<DeviceBinding> BindDevice(const std::string& name, const std::vector<DeviceInfo>& devices);
 
 }  // namespace a8a::client
 

@@ -1,5 +1,6 @@
 #include "client/src/group_state.h"
 
+#include <atomic>
 #include <cstddef>
 #include <utility>
 
@@ -33,14 +34,14 @@ absl::Status CheckRanks(const Buffers& buffers, int world_size, absl::string_vie
   return absl::OkStatus();
 }
 
-v1::JoinGroupRequest MakeJoinRequest(std::uint64_t session_id, const JoinOptions& options) {
+v1::JoinGroupRequest MakeJoinRequest(std::uint64_t session_id, const std::string& device, const JoinOptions& options) {
   v1::JoinGroupRequest request;
   request.set_session_id(session_id);
   request.set_name(options.name);
   request.set_rank(options.rank);
   request.set_world_size(options.world_size);
   request.set_channel_count(options.channel_count);
-  request.set_device(options.device.name);
+  request.set_device(device);
   request.set_secret(options.secret);
   return request;
 }
@@ -54,15 +55,15 @@ absl::StatusOr<std::shared_ptr<GroupState>> GroupState::Join(std::shared_ptr<Ses
   if (options.channel_count < 1) {  // on the wire 0 means the default, here it is a mistake
     return absl::InvalidArgumentError(absl::StrCat(what, ": channel_count ", options.channel_count, " is below 1"));
   }
-  A8A_ASSIGN_OR_RETURN(const DeviceKind kind, session->FindDevice(options.device.name));
-  A8A_ASSIGN_OR_RETURN(std::unique_ptr<const DataPlane> data_plane, MakeDataPlane(kind, options.device.name));
+  A8A_ASSIGN_OR_RETURN(DeviceBinding device, BindDevice(options.device.name, session->devices()));
   v1::JoinGroupResponse response;
   A8A_RETURN_IF_ERROR(session->Call(&DaemonConnection::group, &v1::GroupService::Stub::JoinGroup,
-                                    MakeJoinRequest(session->id(), options), &response, deadline, what));
+                                    MakeJoinRequest(session->id(), device.daemon_name, options), &response, deadline,
+                                    what));
   // From here on the destructor leaves the group.
-  std::shared_ptr<GroupState> group(new GroupState(std::move(session), std::move(data_plane), options));
+  std::shared_ptr<GroupState> group(new GroupState(std::move(session), std::move(device.data_plane), options));
   group->id_ = response.group().group_id();
-  A8A_RETURN_IF_ERROR(group->MapSegments(response, deadline));
+  A8A_RETURN_IF_ERROR(group->ExplainMapping(group->MapSegments(response, deadline)));
   return group;
 }
 
@@ -75,7 +76,6 @@ GroupState::GroupState(std::shared_ptr<Session> session, std::unique_ptr<const D
   view_.rank = options.rank;
   view_.world_size = options.world_size;
   view_.channel_count = options.channel_count;
-  view_.block_count = data_plane_->block_count();
 }
 
 GroupState::~GroupState() {
@@ -98,8 +98,11 @@ absl::Status GroupState::MapSegments(const v1::JoinGroupResponse& response, absl
   }
   A8A_RETURN_IF_ERROR(CheckRanks(response.flags(), view_.world_size, label_));
   SegmentMapper mapper(*session_, deadline);
-  A8A_ASSIGN_OR_RETURN(control_, mapper.MapControl(response.control(), absl::StrCat(label_, ": control segment")));
+  A8A_ASSIGN_OR_RETURN(control_,
+                       mapper.MapControl(*data_plane_, response.control(), absl::StrCat(label_, ": control segment")));
   view_.control = control_->data();
+  // Read once: peers can write it.
+  view_.block_count = reinterpret_cast<const kernels::GroupControl*>(view_.control)->block_count;
   A8A_RETURN_IF_ERROR(CheckControl());
   for (const v1::RankBuffer& buffer : response.flags()) {
     const std::string what = absl::StrCat(label_, ": flags of rank ", buffer.rank());
@@ -123,11 +126,11 @@ absl::Status GroupState::CheckControl() const {
         kernels::kLayoutVersion, "; daemon and library must be of the same release"));
   }
   if (control->world_size != view_.world_size || control->channel_count != view_.channel_count ||
-      control->block_count != view_.block_count || control->group_id != id_) {
+      !data_plane_->IsBlockCount(view_.block_count) || control->group_id != id_) {
     return absl::InternalError(absl::StrCat(label_, ": the control segment is of group ", control->group_id, " with ",
                                             control->world_size, " ranks, ", control->channel_count, " channels and ",
-                                            control->block_count, " blocks; expected ", id_, ", ", view_.world_size,
-                                            ", ", view_.channel_count, " and ", view_.block_count));
+                                            view_.block_count, " blocks; expected ", id_, ", ", view_.world_size, ", ",
+                                            view_.channel_count, " and what its device has"));
   }
   return absl::OkStatus();
 }
@@ -144,7 +147,7 @@ absl::Status GroupState::CheckFlags() const {
 
 std::int64_t GroupState::overhead_bytes() const {
   const std::int64_t control_share = (control_->size_bytes() + view_.world_size - 1) / view_.world_size;
-  return flags_[Index(view_.rank)]->size_bytes() + control_share;
+  return flags_[Index(view_.rank)]->size_bytes() + control_share + data_plane_->overhead_bytes();
 }
 
 absl::Status GroupState::Explain(const absl::Status& status) const {
@@ -152,6 +155,17 @@ absl::Status GroupState::Explain(const absl::Status& status) const {
   const std::string text = session_->GroupEndText(id_);
   if (text.empty()) return status;
   return absl::AbortedError(absl::StrCat(status.message(), ": ", text));
+}
+
+absl::Status GroupState::ExplainMapping(const absl::Status& status) const {
+  if (!absl::IsNotFound(status) || view_.control == nullptr) return status;
+  auto* const control = reinterpret_cast<kernels::GroupControl*>(view_.control);
+  // Acquire: written by the daemon before it takes tickets back.
+  const bool aborted = std::atomic_ref<std::uint64_t>(control->abort_word).load(std::memory_order_acquire) != 0;
+  const bool left = std::atomic_ref<std::uint64_t>(control->left_mask).load(std::memory_order_acquire) != 0;
+  if (!aborted && !left) return status;
+  return Explain(absl::AbortedError(absl::StrCat(label_, ": ", left && !aborted ? "a rank left" : "the group ended",
+                                                 " before this rank had mapped everybody's memory")));
 }
 
 absl::StatusOr<std::shared_ptr<WindowState>> WindowState::Register(std::shared_ptr<GroupState> group,
@@ -172,7 +186,7 @@ absl::StatusOr<std::shared_ptr<WindowState>> WindowState::Register(std::shared_p
   // From here on the destructor releases this rank's part.
   window->view_.window_index = response.window_index();
   window->registered_ = true;
-  A8A_RETURN_IF_ERROR(window->MapParts(response, deadline));
+  A8A_RETURN_IF_ERROR(owner.ExplainMapping(window->MapParts(response, deadline)));
   return window;
 }
 

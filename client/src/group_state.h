@@ -47,6 +47,9 @@ class GroupState {
 
   // ABORTED gets what the daemon has said about the group's end; everything else passes.
   [[nodiscard]] absl::Status Explain(const absl::Status& status) const;
+  // What went wrong in fetching memory of the group: a ticket that the daemon knows no more is ABORTED where a rank has
+  // left or the group has ended meanwhile.
+  [[nodiscard]] absl::Status ExplainMapping(const absl::Status& status) const;
 
  private:
   GroupState(std::shared_ptr<Session> session, std::unique_ptr<const DataPlane> data_plane, const JoinOptions& options);

@@ -19,10 +19,15 @@ absl::Status CheckStream(Stream stream) {
 
 class HostDataPlane final : public DataPlane {
  public:
-  [[nodiscard]] int block_count() const override { return 0; }
+  [[nodiscard]] bool IsBlockCount(int block_count) const override { return block_count == 0; }
+  [[nodiscard]] std::int64_t overhead_bytes() const override { return 0; }
 
   [[nodiscard]] absl::StatusOr<std::unique_ptr<Mapping>> Map(UniqueFd fd, std::int64_t size_bytes,
                                                              absl::string_view what) const override {
+    return MapHostMemory(std::move(fd), size_bytes, what);
+  }
+  [[nodiscard]] absl::StatusOr<std::unique_ptr<Mapping>> MapControl(UniqueFd fd, std::int64_t size_bytes,
+                                                                    absl::string_view what) const override {
     return MapHostMemory(std::move(fd), size_bytes, what);
   }
 

@@ -16,6 +16,7 @@ namespace a8a::client {
 class Mapping {
  public:
   virtual ~Mapping() = default;
+  // An address of the device that the memory is mapped for.
   [[nodiscard]] virtual std::byte* data() const = 0;
   [[nodiscard]] virtual std::int64_t size_bytes() const = 0;
 };

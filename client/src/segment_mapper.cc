@@ -13,9 +13,10 @@ absl::StatusOr<std::unique_ptr<Mapping>> SegmentMapper::Map(const DataPlane& dat
   return data_plane.Map(std::move(fd), ticket.size_bytes(), what);
 }
 
-absl::StatusOr<std::unique_ptr<Mapping>> SegmentMapper::MapControl(const v1::Ticket& ticket, absl::string_view what) {
+absl::StatusOr<std::unique_ptr<Mapping>> SegmentMapper::MapControl(const DataPlane& data_plane,
+                                                                   const v1::Ticket& ticket, absl::string_view what) {
   A8A_ASSIGN_OR_RETURN(UniqueFd fd, Fetch(ticket, what));
-  return MapHostMemory(std::move(fd), ticket.size_bytes(), what);
+  return data_plane.MapControl(std::move(fd), ticket.size_bytes(), what);
 }
 
 absl::StatusOr<UniqueFd> SegmentMapper::Fetch(const v1::Ticket& ticket, absl::string_view what) {

@@ -28,8 +28,9 @@ class SegmentMapper {
   // Memory of the device of `data_plane`. Errors: as FdConnection::Open and Redeem, and MapHostMemory.
   [[nodiscard]] absl::StatusOr<std::unique_ptr<Mapping>> Map(const DataPlane& data_plane, const v1::Ticket& ticket,
                                                              absl::string_view what);
-  // Host memory, whatever the device: control segments.
-  [[nodiscard]] absl::StatusOr<std::unique_ptr<Mapping>> MapControl(const v1::Ticket& ticket, absl::string_view what);
+  // A control segment, for the host and the device of `data_plane`.
+  [[nodiscard]] absl::StatusOr<std::unique_ptr<Mapping>> MapControl(const DataPlane& data_plane,
+                                                                    const v1::Ticket& ticket, absl::string_view what);
 
  private:
   [[nodiscard]] absl::StatusOr<UniqueFd> Fetch(const v1::Ticket& ticket, absl::string_view what);

@@ -201,7 +201,9 @@ void Session::OnMessage(const v1::AttachResponse& message) {
 void Session::OnWelcome(const v1::Welcome& welcome) {
   id_ = welcome.session_id();
   devices_.clear();
-  for (const v1::Device& device : welcome.devices()) devices_.push_back({device.name(), FromProto(device.kind())});
+  for (const v1::Device& device : welcome.devices()) {
+    devices_.push_back({device.name(), FromProto(device.kind()), device.uuid()});
+  }
   if (state_ == State::kAttaching || state_ == State::kReconnecting) state_ = State::kAttached;
   changed_.NotifyAll();
 }
@@ -275,16 +277,6 @@ bool Session::draining() const {
 std::vector<DeviceInfo> Session::devices() const {
   const MutexLock lock(&mutex_);
   return devices_;
-}
-
-absl::StatusOr<DeviceKind> Session::FindDevice(const std::string& name) const {
-  std::vector<std::string> known;
-  for (const DeviceInfo& device : devices()) {
-    if (device.name == name) return device.kind;
-    known.push_back(device.name);
-  }
-  return absl::NotFoundError(
-      absl::StrCat("device \"", name, "\" is unknown; the daemon has: ", absl::StrJoin(known, ", ")));
 }
 
 std::string Session::GroupEndText(std::uint64_t group_id) const {

@@ -37,11 +37,6 @@ struct SessionOptions {
   std::string client_name;
 };
 
-struct DeviceInfo {
-  std::string name;
-  DeviceKind kind = DeviceKind::kUnknown;
-};
-
 class Session {
  public:
   // Attaches. Errors: as Client::Connect.
@@ -70,8 +65,6 @@ class Session {
   [[nodiscard]] absl::Status status() const;
   [[nodiscard]] bool draining() const;
   [[nodiscard]] std::vector<DeviceInfo> devices() const;
-  // Errors: NOT_FOUND, naming the devices that there are.
-  [[nodiscard]] absl::StatusOr<DeviceKind> FindDevice(const std::string& name) const;
   [[nodiscard]] const std::string& runtime_dir() const { return options_.runtime_dir; }
   [[nodiscard]] bool in_forked_child() const;
 

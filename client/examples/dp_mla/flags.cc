@@ -77,8 +77,9 @@ void AddRunFlags(CLI::App* app, Options* options) {
                 "No barrier before each all-to-all: ranks run ahead of each other as in a server. Times then include "
                 "the wait for ranks that still make or compare data");
   app->add_option("--runtime-dir", options->runtime_dir, "Where the daemon's sockets are")->capture_default_str();
-  app->add_option("--backend", options->backend, "Where the data lies; this build moves it on the host only")
-      ->check(CLI::IsMember({"auto", "host"}))
+  app->add_option("--backend", options->backend,
+                  "Where the data lies; auto: on the host where the daemon has it, else on GPUs")
+      ->check(CLI::IsMember({"auto", "host", "cuda"}))
       ->capture_default_str();
   app->add_option("--timeout", options->timeout_seconds,
                   "Seconds for one all-to-all, and for joining; a run that stands still for twice that and 30 s is "

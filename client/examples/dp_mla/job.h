@@ -48,6 +48,7 @@ struct JobConfig {
   // Fault injection, to test the comparison: one received byte of this rank is flipped in this step. -1: none.
   std::int64_t corrupt_step = -1;
   std::int32_t corrupt_rank = -1;
+  char backend[8] = {};  // auto, host or cuda
   char runtime_dir[kMaxRuntimeDirBytes + 1] = {};
   char group_name[65] = {};
   char secret[65] = {};

@@ -109,6 +109,7 @@ absl::StatusOr<PlannedJob> PlanJob(const Options& options) {
   config.mode = options.mode;
   config.free_running = options.free_running;
   config.timeout_ms = std::int64_t{options.timeout_seconds} * 1000;
+  options.backend.copy(config.backend, sizeof(config.backend) - 1);
   A8A_RETURN_IF_ERROR(SetRuntimeDir(options.runtime_dir, &config));
   NameGroup(&config);
   A8A_RETURN_IF_ERROR(SetFaultToInject(std::getenv(kCorruptVariable), &config));

@@ -33,15 +33,19 @@ class SplitArrays {
 
   // tokens[d], d in [0, dp_group_count).
   void Update(absl::Span<const std::int32_t> tokens);
+  // All arrays, one after the other: a copy elsewhere is given to SplitsAt.
+  [[nodiscard]] absl::Span<const std::int32_t> all() const { return arrays_; }
+  // The splits of a direction, in a copy of all() at `copy`.
+  [[nodiscard]] Splits SplitsAt(const std::int32_t* copy, Direction direction) const;
   // Borrows from this object.
-  [[nodiscard]] Splits splits(Direction direction) const;
+  [[nodiscard]] Splits splits(Direction direction) const { return SplitsAt(arrays_.data(), direction); }
 
  private:
   const Shape shape_;
   const int rank_;
-  std::vector<std::int32_t> tp_rows_;     // tp_rows_[p]: rows exchanged with p on the tensor-parallel side
-  std::vector<std::int32_t> dp_rows_;     // dp_rows_[p]: the same on the data-parallel side
-  std::vector<std::int32_t> dp_offsets_;  // dp_offsets_[p]: first row of p's column in the data-parallel view
+  // Three arrays of world_size: tp_rows[p], rows exchanged with p on the tensor-parallel side; dp_rows[p], the same on
+  // the data-parallel side; dp_offsets[p], first row of p's column in the data-parallel view.
+  std::vector<std::int32_t> arrays_;
 };
 
 }  // namespace a8a::dp_mla

@@ -6,7 +6,6 @@
 #include <cstdlib>
 #include <cstring>
 #include <memory>
-#include <new>
 #include <string>
 #include <utility>
 #include <vector>
@@ -15,8 +14,8 @@
 #include "a8a/group.h"
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_join.h"
 #include "client/examples/dp_mla/job.h"
+#include "client/examples/dp_mla/job_memory.h"
 #include "client/examples/dp_mla/oracle.h"
 #include "client/examples/dp_mla/splits.h"
 #include "kernels/base/status_macros.h"
@@ -27,37 +26,23 @@ namespace {
 // The job needs one stream of all-to-alls.
 constexpr int kChannelCount = 1;
 constexpr Channel kChannel{.index = 0};
-constexpr std::size_t kInputAlignment = 64;
-
-struct AlignedDelete {
-  void operator()(std::byte* bytes) const { ::operator delete[](bytes, std::align_val_t(kInputAlignment)); }
-};
-using AlignedBytes = std::unique_ptr<std::byte[], AlignedDelete>;
-
-AlignedBytes AllocateAligned(std::int64_t size_bytes) {
-  return AlignedBytes(static_cast<std::byte*>(
-      ::operator new[](static_cast<std::size_t>(size_bytes), std::align_val_t(kInputAlignment))));
-}
 
 // What one direction needs: its own window, so that consecutive all-to-alls of the channel write different ones.
 struct Lane {
   Lane(const JobConfig& config, int rank, Direction which)
       : direction(which),
         oracle(config.shape, rank, which, config.row_bytes[static_cast<int>(which)]),
-        views(MakeViews(config.shape, which, config.row_bytes[static_cast<int>(which)])),
-        input(AllocateAligned(oracle.input_bytes())) {}
+        views(MakeViews(config.shape, which, config.row_bytes[static_cast<int>(which)])) {}
 
-  [[nodiscard]] Input a8a_input() const { return {.data = input.get(), .view = views.input}; }
+  [[nodiscard]] Input a8a_input() const { return {.data = input->device(), .view = views.input}; }
   [[nodiscard]] Output a8a_output() const { return {.window = window.get(), .offset_bytes = 0, .view = views.output}; }
-  [[nodiscard]] absl::Span<std::byte> output_bytes() const {
-    return {window->data(), static_cast<std::size_t>(window->size_bytes())};
-  }
 
   const Direction direction;
   const Oracle oracle;
   const Views views;
-  const AlignedBytes input;
+  std::unique_ptr<Tensor> input;
   std::unique_ptr<Window> window;
+  std::unique_ptr<Tensor> output;  // over the window
   Plan plan;
 };
 
@@ -80,6 +65,10 @@ class Worker {
   absl::Status PrepareStep(std::int64_t step);
   absl::Status RunAllToAll(const Position& position, Lane* lane);
   absl::Status AllToAll(const Position& position, const Lane& lane);
+  // What was launched has ended, and how.
+  absl::Status Finish();
+  absl::Status PushSplits(std::int64_t step);
+  absl::Status Poison();
   void Compare(const Position& position, const Lane& lane);
   void InjectFault(const Position& position, const Lane& lane);
 
@@ -91,7 +80,10 @@ class Worker {
     stopped_ = job_.StoppedBefore(position);
     return !stopped_;
   }
-  [[nodiscard]] TensorId Tensor(const Position& position) const {
+  [[nodiscard]] Splits SplitsOf(Direction direction) const {
+    return splits_.SplitsAt(reinterpret_cast<const std::int32_t*>(device_splits_->device()), direction);
+  }
+  [[nodiscard]] TensorId IdAt(const Position& position) const {
     return {.seed = config_.seed, .direction = position.direction, .step = position.step, .layer = position.layer};
   }
 
@@ -100,26 +92,15 @@ class Worker {
   const int rank_;
   RankState& state_;
   SplitArrays splits_;
-  // Destroyed in the reverse order: windows before their group, the group before its client.
+  // Destroyed in the reverse order: windows before their group, the group before its client and its memory.
+  std::unique_ptr<const JobMemory> memory_;
   std::unique_ptr<Client> client_;
   std::unique_ptr<Group> group_;
+  std::unique_ptr<Tensor> device_splits_;
   std::array<Lane, kDirectionCount> lanes_;
   bool stopped_ = false;
   bool fault_injected_ = false;
 };
-
-std::string DeviceNames(const Client& client) {
-  return absl::StrJoin(client.devices(), ", ", [](std::string* out, const Device& d) { absl::StrAppend(out, d.name); });
-}
-
-// This program makes and compares its data with the processor, so it needs the host device.
-absl::Status CheckDevices(const Client& client) {
-  for (const Device& device : client.devices()) {
-    if (device.name == Device::Host().name) return absl::OkStatus();
-  }
-  return absl::FailedPreconditionError(
-      absl::StrCat("the daemon offers [", DeviceNames(client), "], this program needs the device host"));
-}
 
 // Calls `operation` and puts its duration into *ns.
 template <typename Operation>
@@ -136,21 +117,25 @@ absl::Status Worker::Join() {
   A8A_ASSIGN_OR_RETURN(client_, Client::Connect({.runtime_dir = config_.runtime_dir,
                                                  .client_name = absl::StrCat("a8a-dp-mla/", rank_),
                                                  .timeout = timeout}));
-  A8A_RETURN_IF_ERROR(CheckDevices(*client_));
+  A8A_ASSIGN_OR_RETURN(memory_, MakeJobMemory(config_.backend, rank_, client_->devices()));
   A8A_ASSIGN_OR_RETURN(group_, client_->Join({.name = config_.group_name,
                                               .rank = rank_,
                                               .world_size = config_.shape.world_size,
-                                              .device = Device::Host(),
+                                              .device = memory_->device(),
                                               .channel_count = kChannelCount,
                                               .secret = config_.secret,
                                               .timeout = timeout,
                                               .all_to_all_timeout = timeout}));
   state_.overhead_bytes = group_->overhead_bytes();
+  A8A_ASSIGN_OR_RETURN(device_splits_,
+                       memory_->NewTensor(static_cast<std::int64_t>(splits_.all().size() * sizeof(splits_.all()[0]))));
   for (Lane& lane : lanes_) {
     const std::int64_t asked_bytes = lane.oracle.output_bytes();
     A8A_ASSIGN_OR_RETURN(lane.window,
                          group_->RegisterWindow(std::string(DirectionName(lane.direction)), asked_bytes, timeout));
     state_.window_padding_bytes += lane.window->size_bytes() - asked_bytes;
+    A8A_ASSIGN_OR_RETURN(lane.output, memory_->Over(lane.window->data(), lane.window->size_bytes()));
+    A8A_ASSIGN_OR_RETURN(lane.input, memory_->NewTensor(lane.oracle.input_bytes()));
   }
   return absl::OkStatus();
 }
@@ -167,11 +152,30 @@ absl::Status Worker::Run() {
   return absl::OkStatus();
 }
 
-absl::Status Worker::RunStep(std::int64_t step) {
-  // What the last step left would hide rows that do not arrive. The group's rule allows the writing: the channel's
-  // last all-to-all was compared, and no peer gets past this step's first one before this rank has come to it.
-  for (const Lane& lane : lanes_) FillPattern(kPoison, lane.output_bytes().data(), lane.output_bytes().size());
+// What the last step left would hide rows that do not arrive. The group's rule allows the writing: the channel's last
+// all-to-all was compared, and no peer gets past this step's first one before this rank has come to it.
+absl::Status Worker::Poison() {
+  for (Lane& lane : lanes_) {
+    FillPattern(kPoison, lane.output->host().data(), lane.output->host().size());
+    A8A_RETURN_IF_ERROR(lane.output->Push());
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Worker::PushSplits(std::int64_t step) {
   splits_.Update(job_.tokens(step));
+  std::memcpy(device_splits_->host().data(), splits_.all().data(), device_splits_->host().size());
+  return device_splits_->Push();
+}
+
+absl::Status Worker::Finish() {
+  A8A_RETURN_IF_ERROR(memory_->Finish());
+  return group_->CheckStatus(kChannel);
+}
+
+absl::Status Worker::RunStep(std::int64_t step) {
+  A8A_RETURN_IF_ERROR(Poison());
+  A8A_RETURN_IF_ERROR(PushSplits(step));
   if (config_.mode == Mode::kPrepared) A8A_RETURN_IF_ERROR(PrepareStep(step));
   if (stopped_) return absl::OkStatus();
   for (std::int32_t layer = 0; layer < config_.layer_count; ++layer) {
@@ -188,7 +192,9 @@ absl::Status Worker::PrepareStep(std::int64_t step) {
     if (!StartTogether({.step = step})) return absl::OkStatus();
     std::int64_t ns = 0;
     A8A_RETURN_IF_ERROR(Timed(&ns, [&] {
-      return group_->Prepare(&lane.plan, lane.a8a_input(), lane.a8a_output(), splits_.splits(lane.direction), kChannel);
+      A8A_RETURN_IF_ERROR(group_->Prepare(&lane.plan, lane.a8a_input(), lane.a8a_output(), SplitsOf(lane.direction),
+                                          kChannel, memory_->stream()));
+      return Finish();
     }));
     job_.RecordPrepare({.step = step, .direction = lane.direction}, ns);
   }
@@ -196,9 +202,11 @@ absl::Status Worker::PrepareStep(std::int64_t step) {
 }
 
 absl::Status Worker::RunAllToAll(const Position& position, Lane* lane) {
-  lane->oracle.FillInput(Tensor(position), job_.tokens(position.step), lane->input.get());
+  lane->oracle.FillInput(IdAt(position), job_.tokens(position.step), lane->input->host().data());
+  A8A_RETURN_IF_ERROR(lane->input->Push());
   if (!StartTogether(position)) return absl::OkStatus();
   A8A_RETURN_IF_ERROR(AllToAll(position, *lane));
+  A8A_RETURN_IF_ERROR(lane->output->Pull());
   InjectFault(position, *lane);
   Compare(position, *lane);
   return absl::OkStatus();
@@ -207,9 +215,11 @@ absl::Status Worker::RunAllToAll(const Position& position, Lane* lane) {
 absl::Status Worker::AllToAll(const Position& position, const Lane& lane) {
   std::int64_t ns = 0;
   A8A_RETURN_IF_ERROR(Timed(&ns, [&] {
-    return config_.mode == Mode::kPrepared
-               ? group_->AllToAll(lane.plan, lane.input.get())
-               : group_->AllToAll(lane.a8a_input(), lane.a8a_output(), splits_.splits(lane.direction), kChannel);
+    A8A_RETURN_IF_ERROR(config_.mode == Mode::kPrepared
+                            ? group_->AllToAll(lane.plan, lane.input->device(), memory_->stream())
+                            : group_->AllToAll(lane.a8a_input(), lane.a8a_output(), SplitsOf(lane.direction), kChannel,
+                                               memory_->stream()));
+    return Finish();
   }));
   job_.RecordAllToAll(position, ns);
   return absl::OkStatus();
@@ -217,7 +227,7 @@ absl::Status Worker::AllToAll(const Position& position, const Lane& lane) {
 
 void Worker::Compare(const Position& position, const Lane& lane) {
   const Comparison comparison =
-      lane.oracle.CompareOutput(Tensor(position), job_.tokens(position.step), lane.output_bytes());
+      lane.oracle.CompareOutput(IdAt(position), job_.tokens(position.step), lane.output->host());
   state_.rows[static_cast<int>(lane.direction)] += comparison.rows;
   if (comparison.first.has_value()) {
     state_.differing_rows = comparison.differing_rows;
@@ -231,7 +241,7 @@ void Worker::Compare(const Position& position, const Lane& lane) {
 // Flips the middle byte of the first row that arrived in the chosen step; of the padding, should no row arrive at all.
 void Worker::InjectFault(const Position& position, const Lane& lane) {
   if (fault_injected_ || config_.corrupt_rank != rank_ || config_.corrupt_step != position.step) return;
-  lane.output_bytes()[static_cast<std::size_t>(lane.views.output.row_bytes / 2)] ^= std::byte{0x40};
+  lane.output->host()[static_cast<std::size_t>(lane.views.output.row_bytes / 2)] ^= std::byte{0x40};
   fault_injected_ = true;
 }
 

@@ -43,7 +43,8 @@ struct JoinOptions {
   std::string name = {};
   int rank = 0;
   int world_size = 1;
-  // Where this rank's windows lie. All ranks: the same kind.
+  // Where this rank's windows lie. All ranks: the same kind. On a GPU, the device's primary context is held until the
+  // group is destroyed: the application must not call cudaDeviceReset.
   Device device = Device::Host();
   // Equal on all ranks; in [1, 64].
   int channel_count = 8;

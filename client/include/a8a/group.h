@@ -59,6 +59,8 @@ struct Output {
 };
 
 // Splits exchanged and checked once, for many all-to-alls. Made by Group::Prepare; belongs to one channel and window.
+// On a GPU it outlives the launches and graphs that use it: its device memory is given to the next plan when it is
+// destroyed.
 class A8A_EXPORT Plan {
  public:
   Plan();
@@ -100,7 +102,8 @@ class A8A_EXPORT Group {
                                       Stream stream = nullptr);
 
   // Exchanges and checks the splits for the all-to-alls that follow with `plan`, and moves nothing; input.data is not
-  // read. Errors as of AllToAll.
+  // read. Errors as of AllToAll, and FAILED_PRECONDITION while a stream is captured and no device memory for a plan is
+  // left (each group has some for 32 from the start).
   [[nodiscard]] absl::Status Prepare(Plan* plan, const Input& input, const Output& output, const Splits& splits,
                                      Channel channel, Stream stream = nullptr);
 

@@ -7,7 +7,10 @@
 
 namespace a8a {
 
-// A device as the node daemon names it. "host" is shared memory of the machine.
+// Where memory lies: "host", shared memory of the machine, or "cuda:N", the GPU that cudaSetDevice(N) chooses in this
+// process. Processes may number GPUs differently (CUDA_VISIBLE_DEVICES); the library and the daemon mean the same one
+// by its UUID. Ranks that share a GPU are processes of their own: kernels of one process can wait for each other's
+// launches.
 struct Device {
   std::string name = "host";
 

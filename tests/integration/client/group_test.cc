@@ -14,6 +14,7 @@ namespace {
 
 using absl::StatusCode;
 using ::testing::AllOf;
+using ::testing::AnyOf;
 using ::testing::HasSubstr;
 
 class GroupTest : public ClientFixture {
@@ -49,10 +50,12 @@ TEST_F(GroupTest, BadJoinsAreRefused) {
 
 TEST_F(GroupTest, AWrongSecretIsPermissionDeniedAndATakenRankAlreadyExists) {
   std::atomic<bool> joined = false;
+  std::atomic<bool> done = false;
   std::thread first([&] {
     A8A_ASSERT_OK_AND_ASSIGN(const auto client, Connect());
     A8A_ASSERT_OK_AND_ASSIGN(const auto group, client->Join({.name = "g", .world_size = 2, .secret = "right"}));
     joined = true;
+    EXPECT_TRUE(Eventually([&] { return done.load(); }));
   });
   ASSERT_TRUE(daemon_->WaitForLog("rank_joined"));
   A8A_ASSERT_OK_AND_ASSIGN(const auto client, Connect());
@@ -65,7 +68,21 @@ TEST_F(GroupTest, AWrongSecretIsPermissionDeniedAndATakenRankAlreadyExists) {
               StatusIs(StatusCode::kFailedPrecondition));
   EXPECT_FALSE(joined);
   EXPECT_THAT(client->Join({.name = "g", .rank = 1, .world_size = 2, .secret = "right"}), IsOk());
+  done = true;
   first.join();
+}
+
+TEST_F(GroupTest, ARankThatLeavesAtOnceIsNeverATicketThatNobodyKnows) {
+  constexpr int kRounds = 40;
+  for (int round = 0; round < kRounds; ++round) {
+    std::thread first([&] {
+      A8A_ASSERT_OK_AND_ASSIGN(const auto client, Connect());
+      EXPECT_THAT(client->Join({.name = "g", .world_size = 2}), AnyOf(IsOk(), StatusIs(StatusCode::kAborted)));
+    });
+    A8A_ASSERT_OK_AND_ASSIGN(const auto client, Connect());
+    EXPECT_THAT(client->Join({.name = "g", .rank = 1, .world_size = 2}), AnyOf(IsOk(), StatusIs(StatusCode::kAborted)));
+    first.join();
+  }
 }
 
 TEST_F(GroupTest, RowsArriveTransposedOneShotAndPrepared) {

@@ -144,7 +144,7 @@ TEST_F(MainJobFailureTest, FlagsThatDoNotFitAreRefused) {
   ExpectRefused({"--world-size=0"}, "--world-size");
   ExpectRefused({"--row-bytes-tp2dp=0"}, "--row-bytes-tp2dp");
   ExpectRefused({"--layers=-1"}, "--layers");
-  ExpectRefused({"--backend=cuda"}, "--backend");
+  ExpectRefused({"--backend=gpu"}, "--backend");
   ExpectRefused({"--mode=both"}, "--mode");
   ExpectRefused({"--no-such-flag"}, "--no-such-flag");
   ExpectRefused({"--trace=/nonexistent.csv"}, "/nonexistent.csv");
