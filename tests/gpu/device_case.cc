@@ -23,6 +23,8 @@ const void* PutArray(const std::vector<std::int64_t>& values, IndexType type, st
   // Little-endian: the low half is the int32.
   for (std::size_t i = 0; i < values.size(); ++i) std::memcpy(bytes.data() + i * width, &values[i], width);
   A8A_CUDA(cudaMemcpy(at, bytes.data(), values.size() * width, cudaMemcpyHostToDevice));
+  // From pageable memory it may return before the bytes are on the device, and other streams do not wait for it.
+  A8A_CUDA(cudaStreamSynchronize(cudaStreamLegacy));
   return at;
 }
 

@@ -148,6 +148,7 @@ void GpuGroup::Create(int rank, int world_size, const GpuGroupOptions& options, 
   std::byte* own = Map(handle, total);
   A8A_CUDA(cudaMemset(own, static_cast<int>(kGuard), total));
   A8A_CUDA(cudaMemset(own, 0, layout.size_bytes()));
+  A8A_CUDA(cudaStreamSynchronize(cudaStreamLegacy));
   A8A_CUDA(cudaDeviceSynchronize());
   const auto me = static_cast<std::size_t>(rank);
   for (std::size_t peer = 0; peer < ranks; ++peer) {
