@@ -40,7 +40,8 @@ int Group::BlockCount() const {
   for (const auto& member : members) {
     if (member.has_value()) most = std::max(most, ++rank_counts[member->device]);
   }
-  return std::clamp(kBlocksOfDevice / most, 1, kBlockCountMax);
+  // Each rank's grid has one block more, which counts.
+  return std::clamp(kBlocksOfDevice / most - 1, 1, kBlockCountMax);
 }
 
 int Group::member_count() const {

@@ -37,14 +37,15 @@ __device__ inline Tally TallyLost(const Channel& channel, const PeerTable& peers
   return lost;
 }
 
-// By warp 0, where something was wrong: the report and, where this block counts (`counted`), the counters. Out of the
-// way of the code that runs every time.
+// By warp 0, where something was wrong: the report and, where this block `corrects` them, the counters, once
+// wait_until_counted() has returned. Out of the way of the code that runs every time.
+template <typename Wait>
 __device__ __forceinline__ void FinishBadly(Channel channel, const PeerTable* peers, Tally tally, Operation operation,
                                             std::byte* channel_control, std::byte* rank_control,
-                                            std::uint64_t abort_word, const volatile int* counted) {
+                                            std::uint64_t abort_word, bool corrects, Wait wait_until_counted) {
   ReportPlainest(channel, *peers, tally.epoch, operation, channel_control, abort_word);
-  if (counted == nullptr) return;
-  WaitUntilCounted(counted);
+  if (!corrects) return;
+  wait_until_counted();
   if (Lane() == 0) UncountRows(channel, channel_control, rank_control, TallyLost(channel, *peers, tally));
 }
 

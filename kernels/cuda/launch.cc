@@ -156,7 +156,7 @@ absl::Status AllToAll(const Plan& plan, const std::byte* input, std::int64_t tim
   args.world_size = group.world_size;
   args.window_index = params.window->window_index;
   args.offsets = OffsetsOf({group.world_size, group.channel_count, group.block_count}, params.channel);
-  return Launch(PreparedKernel(), group.block_count, &args, stream);
+  return Launch(PreparedKernel(), group.block_count + 1, &args, stream);
 }
 
 absl::Status TakeStatus(const GroupView& group, int channel) { return host::TakeStatus(group, channel); }

@@ -60,7 +60,7 @@ __global__ void __launch_bounds__(kThreads, 1) OneShotAllToAll(const __grid_cons
     if (counts && Lane() == 0) CountWait(channel.shared(), kDoneWait, epoch, NowNs() - wait_start);
     if (any_late || AnyFault(shared.peers, channel.rank)) {
       FinishBadly(channel, &shared.peers, tally, Operation::kOneShot, args.group.channel_control,
-                  args.group.rank_control, waiter.abort_word(), counts ? &counted : nullptr);
+                  args.group.rank_control, waiter.abort_word(), counts, [&] { WaitUntilCounted(&counted); });
     }
     if (Lane() == 0) *channel.block_state(channel.block) = {epoch, args.window_index + 1};
   } else if (counts && warp == kWarps - 1) {

@@ -123,7 +123,7 @@ struct ExchangeArgs {
 };
 
 // The kernels, for cudaLaunchKernelExC. Each takes its arguments by value.
-const void* PreparedKernel();  // PreparedArgs; block_count blocks
+const void* PreparedKernel();  // PreparedArgs; block_count + 1 blocks
 const void* OneShotKernel();   // ExchangeArgs; block_count blocks
 const void* PrepareKernel();   // ExchangeArgs; one block
 

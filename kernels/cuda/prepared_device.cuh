@@ -48,18 +48,46 @@ __device__ inline void BeginSlowly(const Channel& channel, Waiter& waiter, PeerT
   CloseFaultySends(channel, peers);
 }
 
+// The counters, by one warp of a block that does nothing else: its stores to the host are over long before the kernel
+// ends, which would wait for them, and no flag waits behind them. The epoch comes from the counters themselves: blocks
+// may be so far apart that another's state is already of the epoch after.
+__device__ inline void CountAlone(const Channel& channel, const DevicePlan& plan, int window_index) {
+  DeviceChannel* shared = channel.shared();
+  const std::uint64_t epoch = shared->counters[0] + 1;
+  __syncwarp();
+  StoreCounters(CountOperation(channel, plan.group.channel_control, plan.group.rank_control,
+                               {epoch, false, window_index, plan.row_bytes, plan.rows_sent, plan.rows_received}));
+  __syncwarp();
+  if (Lane() != 0) return;
+  __threadfence();
+  StoreRelaxed(&shared->counted_epoch, epoch);
+}
+
+// That block has counted. It waits for nothing itself, so it comes soon; the bound only says that a kernel never hangs,
+// whatever was written into the word.
+__device__ inline void WaitUntilCounted(const DeviceChannel* shared, std::uint64_t epoch) {
+  constexpr int kMaxTries = 1 << 20;
+  for (int tries = 0; tries < kMaxTries && LoadAcquire(&shared->counted_epoch) < epoch; ++tries) __nanosleep(100);
+}
+
+// kCounts: the grid has one block more, the last, which counts.
 template <bool kCounts>
 __global__ void __launch_bounds__(kThreads, 1) PreparedAllToAll(const __grid_constant__ PreparedArgs args) {
   __shared__ SendPair pairs[kMaxWorldSize];
   __shared__ PeerTable peers;
-  __shared__ volatile int counted;
   __shared__ Outlook outlook;
   const int warp = static_cast<int>(threadIdx.x) / kWarpSize;
   const DevicePlan& plan = *args.plan;
-  const Channel channel = {
-      args.flags, args.offsets, args.rank, args.world_size, static_cast<int>(gridDim.x), static_cast<int>(blockIdx.x)};
-  const bool counts = kCounts && channel.block == 0;
+  const int block_count = static_cast<int>(gridDim.x) - (kCounts ? 1 : 0);
+  const Channel channel = {args.flags,      args.offsets, args.rank,
+                           args.world_size, block_count,  static_cast<int>(blockIdx.x)};
+  // Of how long the dones took; and takes back what was counted and did not arrive.
+  const bool counts_wait = kCounts && channel.block == 0;
   WaitForEarlierKernels();
+  if (kCounts && channel.block == block_count) {
+    if (warp == 0) CountAlone(channel, plan, args.window_index);
+    return;
+  }
 
   // Phase 1: the plan; may this epoch store.
   Waiter waiter(args.control, args.timeout_ns);
@@ -69,10 +97,7 @@ __global__ void __launch_bounds__(kThreads, 1) PreparedAllToAll(const __grid_con
   const bool plan_is_clean = plan.any_fault == 0;
   if (warp == 0) {
     const Outlook seen = LookAround(channel, args.window_index + 1, /*takes_ready=*/true);
-    if (Lane() == 0) {
-      outlook = seen;
-      counted = 0;
-    }
+    if (Lane() == 0) outlook = seen;
   } else if (warp == 1) {
     FillPeers(plan, args.world_size, &peers);
   }
@@ -84,35 +109,22 @@ __global__ void __launch_bounds__(kThreads, 1) PreparedAllToAll(const __grid_con
   const std::uint64_t epoch = outlook.epoch.number;
 
   // Phase 2: push.
-  CounterStore counter = {nullptr, 0};
-  const auto tally = [&] {
-    return Tally{epoch, false, args.window_index, row_bytes, plan.rows_sent, plan.rows_received};
-  };
-  if (counts && warp == kWarps - 1) {
-    counter = CountOperation(channel, plan.group.channel_control, plan.group.rank_control, tally());
-  }
   CopyShare(args.input, pairs, args.world_size, row_bytes, block_bytes, peers.unwritable);
   __syncthreads();
 
   // Phase 3: done, and the peers' dones.
-  if (warp == 0) {
-    SayDone(channel, peers, epoch, Operation::kPrepared);
-    if (counts) LetCounterWarpGo();
-    const std::uint64_t wait_start = counts ? NowNs() : 0;
-    const bool any_late = AwaitDone(channel, waiter, &peers, epoch, Operation::kPrepared, args.timeout_ns);
-    if (block_bytes <= kMaxOverlapBytes) LetNextKernelStart();
-    if (counts && Lane() == 0) CountWait(channel.shared(), kDoneWait, epoch, NowNs() - wait_start);
-    if (any_late || peers.unwritable != 0 || !plan_is_clean) {
-      FinishBadly(channel, &peers, tally(), Operation::kPrepared, plan.group.channel_control, plan.group.rank_control,
-                  waiter.abort_word(), counts ? &counted : nullptr);
-    }
-    if (Lane() == 0) *channel.block_state(channel.block) = {epoch, args.window_index + 1};
-  } else if (counts && warp == kWarps - 1) {
-    WaitForDones();
-    StoreCounters(counter);
-    __syncwarp();
-    counted = 1;
+  if (warp != 0) return;
+  SayDone(channel, peers, epoch, Operation::kPrepared);
+  const std::uint64_t wait_start = counts_wait ? NowNs() : 0;
+  const bool any_late = AwaitDone(channel, waiter, &peers, epoch, Operation::kPrepared, args.timeout_ns);
+  if (block_bytes <= kMaxOverlapBytes) LetNextKernelStart();
+  if (counts_wait && Lane() == 0) CountWait(channel.shared(), kDoneWait, epoch, NowNs() - wait_start);
+  if (any_late || peers.unwritable != 0 || !plan_is_clean) {
+    const Tally tally = {epoch, false, args.window_index, row_bytes, plan.rows_sent, plan.rows_received};
+    FinishBadly(channel, &peers, tally, Operation::kPrepared, plan.group.channel_control, plan.group.rank_control,
+                waiter.abort_word(), counts_wait, [&] { WaitUntilCounted(channel.shared(), epoch); });
   }
+  if (Lane() == 0) *channel.block_state(channel.block) = {epoch, args.window_index + 1};
 }
 
 }  // namespace a8a::kernels::cuda

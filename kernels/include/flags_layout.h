@@ -161,7 +161,8 @@ struct alignas(128) DeviceChannel {
   std::uint64_t settled_epoch;  // the last that every rank is known to have finished after somebody gave up
   std::uint64_t error_epoch;    // the last with an error
   std::uint32_t error_lock;
-  std::uint32_t error_class;  // of the error told in error_epoch; the lower the plainer
+  std::uint32_t error_class;    // of the error told in error_epoch; the lower the plainer
+  std::uint64_t counted_epoch;  // the last prepared all-to-all that is in the counters
   alignas(64) std::uint64_t counters[kChannelCounterCount];
   std::uint64_t wait_sums[2];  // credit_wait, done_wait
   std::uint64_t wait_counts[2][kWaitBucketCount];

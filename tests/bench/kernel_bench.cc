@@ -117,7 +117,8 @@ class Job {
     attribute.id = cudaLaunchAttributeProgrammaticStreamSerialization;
     attribute.val.programmaticStreamSerializationAllowed = 1;
     cudaLaunchConfig_t config = {};
-    config.gridDim = dim3(static_cast<unsigned>(view.block_count));
+    config.gridDim =
+        dim3(static_cast<unsigned>(view.block_count + (kernel == kernels::cuda::PreparedKernel() ? 1 : 0)));
     config.blockDim = dim3(kernels::cuda::kThreads);
     config.stream = stream_;
     config.attrs = &attribute;

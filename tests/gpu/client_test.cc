@@ -223,6 +223,7 @@ class GpuGraphTest : public GpuClientTest {
       Lane one_shot(rank, 1, /*row_words=*/7);
       ASSERT_TRUE(prepared.ok() && one_shot.ok());
       DeviceArray<std::uint64_t> step(1);
+      rank.wait();
       for (int build = 0; build < rebuild_count; ++build) {
         std::unique_ptr<CapturedGraph> graph;
         // In turn, because a capture in global mode forbids other threads what could not be captured.
