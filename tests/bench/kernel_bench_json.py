@@ -1,0 +1,46 @@
+#!/usr/bin/env python3
+"""Turns what kernel_bench printed into a record of tests/bench/results.
+
+    kernel_bench 8 12 all | kernel_bench_json.py --device "..." --driver 580.1 --command "kernel_bench 8 12 all" > FILE
+"""
+import argparse
+import datetime
+import json
+import re
+import sys
+
+LINE = re.compile(r"(\d+) ranks\s+(\d+) blocks\s+(.*?)\s{2,}(\d+) B\s+([\d.]+) us\s+([\d.]+) TB/s")
+PEERS = ("earlier structure", "cudaMemcpyAsync, one process")
+HOW = ("each rank a process; graph of many launches, launched twice, the second timed with events; median of the repeats, "
+       "slowest rank; bytes are those that one rank sends, its own rows included; TB/s counts bytes read and written by all "
+       "ranks; launches alternate between two windows unless said otherwise")
+
+
+def record(match):
+    world_size, block_count, case, size_bytes, microseconds, rate = match.groups()
+    return {
+        "system": case if case in PEERS else "a8a",
+        "case": case,
+        "world_size": int(world_size),
+        "block_count": int(block_count),
+        "bytes_per_rank": int(size_bytes),
+        "median_us": float(microseconds),
+        "tb_per_s": float(rate),
+    }
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    for name in ("device", "driver", "command"):
+        parser.add_argument("--" + name, required=True)
+    arguments = parser.parse_args()
+    records = [record(match) for match in map(LINE.match, sys.stdin) if match]
+    if not records:
+        sys.exit("kernel_bench_json.py: no line of kernel_bench on standard input")
+    json.dump({**vars(arguments), "date": datetime.date.today().isoformat(), "how": HOW, "records": records}, sys.stdout,
+              indent=1)
+    print()
+
+
+if __name__ == "__main__":
+    main()
