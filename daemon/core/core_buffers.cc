@@ -1,3 +1,7 @@
+// Leases of single buffers, and the tickets with which their descriptors are fetched.
+//
+// Memory is allocated without the lock, which can take long: it is reserved against the pool's limit first, so that two
+// callers cannot both get the last of it, and leased, or given back, under the lock again.
 #include <fcntl.h>
 
 #include <cerrno>
@@ -100,6 +104,7 @@ absl::StatusOr<LeaseGrant> Core::RegisterBuffer(const Caller& caller, std::uint6
   absl::StatusOr<std::shared_ptr<Allocation>> allocation = Impl::Allocate(reservation);
   Deferred after;
   const MutexLock lock(&impl_->mutex);
+  // The session may have ended while the lock was free.
   const absl::Status session_status = impl_->FindSessionLocked(caller, session_id).status();
   if (!allocation.ok() || !session_status.ok()) {
     impl_->leases.Unreserve(reservation);
@@ -132,6 +137,7 @@ absl::Status Core::ReleaseBuffer(const Caller& caller, std::uint64_t session_id,
     return absl::FailedPreconditionError(absl::StrCat("buffer ", buffer_id, " serves group ", lease->buffer.group_id,
                                                       "; release the window or leave the group"));
   }
+  // A late release of an earlier lease must not end this one.
   if (lease->buffer.generation != generation) {
     return absl::NotFoundError(absl::StrCat("buffer ", buffer_id, " has no lease of generation ", generation,
                                             "; its lease's is ", lease->buffer.generation));
@@ -177,6 +183,7 @@ absl::StatusOr<Core::Redeemed> Core::RedeemTicket(const Identity& identity, std:
     if (!status.ok()) return status;
     A8A_ASSIGN_OR_RETURN(allocation, impl_->tickets.Take(session_id, ticket, impl_->clock->Now()));
   }
+  // Without the lock, held by the allocation alone: a lease that ends now closes its own descriptor, not this one.
   UniqueFd fd(::fcntl(allocation->fd(), F_DUPFD_CLOEXEC, 0));
   if (!fd.valid()) return MemoryErrnoToStatus(errno, "duplicating the buffer's descriptor");
   return Redeemed{std::move(fd), allocation->size_bytes()};

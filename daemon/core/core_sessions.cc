@@ -65,6 +65,8 @@ absl::Status Core::Impl::CheckNotDrainingLocked(absl::string_view what) {
 
 void Core::Impl::EndSessionLocked(std::uint64_t session_id, EndReason reason, const absl::Status& status,
                                   Deferred* after) {
+  // Tickets first, so that nothing can be fetched any more; groups before leases, because a group's end is what tells
+  // the other ranks to stop using this one's memory. Copies, because both maps change on the way.
   tickets.DropSession(session_id);
   std::vector<std::uint64_t> group_of_session;
   for (const auto& [group_id, group] : groups) {
@@ -133,6 +135,7 @@ void Core::StreamClosed(std::uint64_t session_id, const EventSink* sink) {
   const MutexLock lock(&impl_->mutex);
   const auto found = impl_->sessions.find(session_id);
   if (found == impl_->sessions.end() || found->second.outbox == nullptr) return;
+  // A late report of an old stream, when the session has been resumed on a new one.
   if (found->second.outbox->sink() != sink) return;
   after.Drop(std::move(found->second.outbox));
   found->second.info.stream_open = false;

@@ -43,6 +43,7 @@ absl::StatusOr<Reservation> LeaseTable::Reserve(Reservation wanted) {
     return absl::ResourceExhaustedError(
         absl::StrCat("buffer \"", wanted.name, "\": the daemon has ", buffer_max_, " buffers, its limit"));
   }
+  // What is accounted for is what the device spends, not what was asked.
   const std::int64_t granularity = info.granularity_bytes;
   wanted.size_bytes = (wanted.size_bytes + granularity - 1) / granularity * granularity;
   const std::int64_t left = info.pool_limit_bytes - wanted.device->account.bytes;
@@ -60,6 +61,7 @@ absl::StatusOr<Reservation> LeaseTable::Reserve(Reservation wanted) {
 
 void LeaseTable::Remove(PoolDevice* device, std::int64_t size_bytes, std::uint64_t session_id, RankKey rank) {
   device->account.Remove(size_bytes);
+  // Sessions and groups may have been forgotten while their memory was on its way back.
   if (const auto account = sessions_.find(session_id); account != sessions_.end()) account->second.Remove(size_bytes);
   if (const auto account = ranks_.find(rank); account != ranks_.end()) account->second.Remove(size_bytes);
 }
@@ -112,6 +114,7 @@ Account LeaseTable::RankAccount(std::uint64_t group_id, int rank) const {
 }
 
 void LeaseTable::ForgetGroup(std::uint64_t group_id) {
+  // Keys are (group, rank), in that order, so a group's accounts are one range.
   ranks_.erase(ranks_.lower_bound({group_id, -1}), ranks_.lower_bound({group_id + 1, -1}));
 }
 
