@@ -9,6 +9,8 @@
 #include <string>
 #include <variant>
 
+#include "absl/time/clock.h"
+#include "absl/time/time.h"
 #include "daemon/command_line.h"
 #include "daemon/log.h"
 #include "daemon/server.h"
@@ -21,6 +23,8 @@ namespace {
 constexpr int kExitFailure = 1;
 // gRPC's threads would make an arena of the heap each; the daemon allocates too little to contend for two.
 constexpr int kHeapArenas = 2;
+// Signals this close together are one: timeout(1) and some supervisors signal the process and then its group.
+constexpr absl::Duration kOneSignal = absl::Milliseconds(500);
 // How soon the end of draining is noticed.
 constexpr absl::Duration kStopPollInterval = absl::Milliseconds(10);
 
@@ -40,9 +44,10 @@ void WaitForStop(const Signals& signals, Settings* settings) {
 
 // Drains and stops, unless a second signal ends the process first.
 void StopServer(const Signals& signals, Server* server) {
+  const absl::Time first = absl::Now();
   const std::future<void> stopped = std::async(std::launch::async, [server] { server->DrainAndStop(); });
   while (stopped.wait_for(std::chrono::seconds(0)) != std::future_status::ready) {
-    if (signals.Wait(kStopPollInterval) != SignalKind::kStop) continue;
+    if (signals.Wait(kStopPollInterval) != SignalKind::kStop || absl::Now() - first < kOneSignal) continue;
     LogEvent(LogLevel::kWarning, "stopped_at_once", {{"reason", "second signal"}});
     server->RemoveFiles();
     StopLog();

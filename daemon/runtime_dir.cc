@@ -137,6 +137,13 @@ absl::StatusOr<UniqueFd> RuntimeDir::Listen(const std::string& name, const Socke
   const std::string path = absl::StrCat(path_, "/", name);
   UniqueFd socket(::socket(AF_UNIX, options.type | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
   if (!socket.valid()) return absl::ErrnoToStatus(errno, "cannot make a socket");
+  // A socket here is a dead daemon's, since this one holds the lock; anything else is somebody's file.
+  struct stat found = {};
+  if (::lstat(path.c_str(), &found) == 0 && !S_ISSOCK(found.st_mode)) {
+    return absl::FailedPreconditionError(absl::StrCat(path,
+                                                      " is in the way and no socket; move it or name another "
+                                                      "--runtime-dir"));
+  }
   // Nobody can connect before listen(), by when the permissions are right.
   if (::unlink(path.c_str()) != 0 && errno != ENOENT) {
     return absl::ErrnoToStatus(errno, absl::StrCat("cannot replace ", path));

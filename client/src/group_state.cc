@@ -1,9 +1,11 @@
 #include "client/src/group_state.h"
 
+#include <algorithm>
 #include <atomic>
 #include <cstddef>
 #include <utility>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "client/src/deadline.h"
 #include "client/src/segment_mapper.h"
@@ -146,15 +148,21 @@ absl::Status GroupState::CheckFlags() const {
 }
 
 std::int64_t GroupState::overhead_bytes() const {
-  const std::int64_t control_share = (control_->size_bytes() + view_.world_size - 1) / view_.world_size;
+  // Shares that add up to the whole: the first ranks bear what does not divide.
+  const std::int64_t control_share =
+      control_->size_bytes() / view_.world_size + (view_.rank < control_->size_bytes() % view_.world_size ? 1 : 0);
   return flags_[Index(view_.rank)]->size_bytes() + control_share + data_plane_->overhead_bytes();
 }
 
 absl::Status GroupState::Explain(const absl::Status& status) const {
   if (!absl::IsAborted(status)) return status;
   const std::string text = session_->GroupEndText(id_);
-  if (text.empty()) return status;
-  return absl::AbortedError(absl::StrCat(status.message(), ": ", text));
+  // The data plane may have said as much of it as fits the abort word: "rank 1 aborted it" of "rank 1 aborted it: why".
+  const absl::string_view message = status.message();
+  std::size_t said = std::min(text.size(), message.size());
+  while (said > 0 && !absl::EndsWith(message, absl::string_view(text).substr(0, said))) --said;
+  return absl::AbortedError(said > 0 || text.empty() ? absl::StrCat(message, text.substr(said))
+                                                     : absl::StrCat(message, ": ", text));
 }
 
 absl::Status GroupState::ExplainMapping(const absl::Status& status) const {

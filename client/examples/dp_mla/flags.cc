@@ -3,6 +3,7 @@
 #include <CLI/CLI.hpp>
 #include <filesystem>
 #include <iostream>
+#include <limits>
 #include <map>
 
 #include "absl/status/status.h"
@@ -56,15 +57,18 @@ void AddLoadFlags(CLI::App* app, Options* options) {
       ->check(CLI::Range(1, kMaxLayers))
       ->capture_default_str();
   app->add_option("--steps", options->steps, "Steps of the trace, from its first; 0: all")
-      ->check(CLI::NonNegativeNumber)
-      ->capture_default_str();
+      ->check(CLI::Range(std::int64_t{0}, kMaxAllToAlls))
+      ->default_str(absl::StrCat(kDefaultSteps, ", or all of a shorter trace"));
   app->add_option("--row-bytes-tp2dp", options->row_bytes[0], "Bytes of a row of tp2dp")
       ->check(CLI::Range(std::int64_t{1}, kMaxRowBytes))
       ->capture_default_str();
   app->add_option("--row-bytes-dp2tp", options->row_bytes[1], "Bytes of a row of dp2tp")
       ->check(CLI::Range(std::int64_t{1}, kMaxRowBytes))
       ->capture_default_str();
-  app->add_option("--seed", options->seed, "Of the data")->capture_default_str();
+  // Read as signed first: CLI11 would take -1 for the largest number.
+  app->add_option("--seed", options->seed, "Of the data")
+      ->check(CLI::Range(std::int64_t{0}, std::numeric_limits<std::int64_t>::max()))
+      ->capture_default_str();
 }
 
 void AddRunFlags(CLI::App* app, Options* options) {

@@ -16,12 +16,14 @@ inline constexpr int kExitOk = 0;
 inline constexpr int kExitFailed = 1;  // a byte differed, or the run did not come to its end
 inline constexpr int kExitUsage = 2;   // nothing was run: a flag or the trace is wrong
 
+inline constexpr std::int64_t kDefaultSteps = 100;
+
 struct Options {
   std::string trace;
   int world_size = 8;
   int dp = 0;  // 0: world_size
   std::int32_t layers = 4;
-  std::int64_t steps = 100;  // 0: all of the trace
+  std::optional<std::int64_t> steps;  // 0: all of the trace; not given: kDefaultSteps, or all of a shorter one
   std::int64_t row_bytes[kDirectionCount] = {18432, 16384};
   std::string runtime_dir = "/run/a8a";
   std::string backend = "auto";

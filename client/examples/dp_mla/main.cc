@@ -20,16 +20,19 @@
 namespace a8a::dp_mla {
 namespace {
 
-void Print(std::FILE* stream, const std::string& text) { std::fputs(text.c_str(), stream); }
+// False if it could not be written whole: a full disk, a reader that has gone.
+bool Print(std::FILE* stream, const std::string& text) {
+  return std::fputs(text.c_str(), stream) >= 0 && std::fflush(stream) == 0;
+}
 
 void PrintError(const absl::Status& status) {
   Print(stderr, absl::StrCat("a8a-dp-mla: ", std::string(status.message()), "\n"));
 }
 
-int Fail(const Options& options, const absl::Status& status) {
+int Fail(const Options& options, const absl::Status& status, int exit_status) {
   PrintError(status);
   if (options.json) Print(stdout, FailureJson(std::string(status.message())));
-  return kExitFailed;
+  return exit_status;
 }
 
 // Ends this process by `signal`, as it would have ended without the cleaning up.
@@ -42,15 +45,22 @@ int Fail(const Options& options, const absl::Status& status) {
 
 int Report(const Options& options, const RunReport& report) {
   const bool right = !report.first_mismatch.has_value();
-  if (options.json) Print(stdout, ReportJson(report));
-  if (!options.json || !options.quiet) Print(options.json ? stderr : stdout, ReportTable(report));
+  bool written = !options.json || Print(stdout, ReportJson(report));
+  if (!options.json || !options.quiet) {
+    const bool table_written = Print(options.json ? stderr : stdout, ReportTable(report));
+    written = written && (table_written || options.json);
+  }
+  if (!written) {
+    PrintError(absl::UnknownError("the result could not be written to standard output"));
+    return kExitFailed;
+  }
   if (!right) Print(stderr, absl::StrCat("a8a-dp-mla: mismatch: ", Describe(*report.first_mismatch), "\n"));
   return right ? kExitOk : kExitFailed;
 }
 
 int RunAndReport(const Options& options, const PlannedJob& planned) {
   const absl::StatusOr<std::unique_ptr<Job>> job = Job::Create(planned.config, planned.tokens);
-  if (!job.ok()) return Fail(options, job.status());
+  if (!job.ok()) return Fail(options, job.status(), kExitFailed);
   const absl::Time start = absl::Now();
   RunOutcome outcome;
   {
@@ -58,7 +68,7 @@ int RunAndReport(const Options& options, const PlannedJob& planned) {
     outcome = RunJob(**job, &progress);
   }
   if (outcome.interrupted_by != 0) EndBySignal(outcome.interrupted_by);
-  if (!outcome.status.ok()) return Fail(options, outcome.status);
+  if (!outcome.status.ok()) return Fail(options, outcome.status, kExitFailed);
   return Report(options, MakeReport(**job, options.trace, absl::ToDoubleSeconds(absl::Now() - start)));
 }
 
@@ -67,10 +77,7 @@ int Main(int argc, char** argv) {
   Options options;
   if (const std::optional<int> status = ParseFlags(argc, argv, &options)) return *status;
   const absl::StatusOr<PlannedJob> planned = PlanJob(options);
-  if (!planned.ok()) {
-    PrintError(planned.status());
-    return kExitUsage;
-  }
+  if (!planned.ok()) return Fail(options, planned.status(), kExitUsage);
   return RunAndReport(options, *planned);
 }
 

@@ -33,11 +33,12 @@ absl::StatusOr<int> DpGroupCount(const Options& options) {
 }
 
 absl::StatusOr<std::int64_t> StepCount(const Options& options, const TokenTable& tokens) {
-  if (options.steps > tokens.step_count()) {
-    return absl::InvalidArgumentError(absl::StrCat("--steps ", options.steps, " is more than the ", tokens.step_count(),
+  const std::int64_t asked = options.steps.value_or(std::min(kDefaultSteps, tokens.step_count()));
+  if (asked > tokens.step_count()) {
+    return absl::InvalidArgumentError(absl::StrCat("--steps ", asked, " is more than the ", tokens.step_count(),
                                                    " steps of the trace ", options.trace));
   }
-  const std::int64_t steps = options.steps == 0 ? tokens.step_count() : options.steps;
+  const std::int64_t steps = asked == 0 ? tokens.step_count() : asked;
   const std::int64_t all_to_alls = steps * options.layers * kDirectionCount;
   if (all_to_alls <= kMaxAllToAlls) return steps;
   return absl::InvalidArgumentError(absl::StrCat(steps, " steps x ", options.layers, " layers x 2 are ", all_to_alls,

@@ -57,7 +57,7 @@ std::string Headline(const RunReport& report) {
   return absl::StrFormat(
       "%d ranks in %d dp groups, %d steps x %d layers, rows of %d (tp2dp) and %d (dp2tp) bytes, %s%s\n"
       "trace %s, seed %d, %.1f s in all\n",
-      config.shape.world_size, config.shape.dp_group_count, config.step_count, config.layer_count, config.row_bytes[0],
+      config.shape.world_size, config.shape.dp_group_count, report.steps_run(), config.layer_count, config.row_bytes[0],
       config.row_bytes[1], ModeName(config.mode), config.free_running ? ", free-running" : "", report.trace,
       config.seed, report.wall_seconds);
 }
@@ -160,6 +160,11 @@ double Traffic::gb_per_s() const {
   return times.sum_us > 0 ? static_cast<double>(bytes) / times.sum_us / kBytesPerMicrosecond : 0;
 }
 
+std::int64_t RunReport::steps_run() const {
+  const std::int64_t all_to_alls_of_step = std::int64_t{config.layer_count} * kDirectionCount;
+  return (total.times.count + all_to_alls_of_step - 1) / all_to_alls_of_step;
+}
+
 std::int64_t RunReport::memory_bytes() const { return Sum(overhead_bytes) + Sum(window_padding_bytes); }
 
 RunReport MakeReport(const Job& job, const std::string& trace, double wall_seconds) {
@@ -183,7 +188,7 @@ std::string ReportJson(const RunReport& report) {
   Json object = ConfigJson(report);
   object["ok"] = report.mismatches == 0;
   object["mismatches"] = report.mismatches;
-  object["steps"] = report.config.step_count;
+  object["steps"] = report.steps_run();
   AddTrafficJson(report.total, &object);
   for (const Direction direction : kDirections) {
     AddTrafficJson(report.directions[static_cast<std::size_t>(direction)],

@@ -37,6 +37,8 @@ struct RunReport {
 
   // Everything that a8a took on top of the windows that were asked for.
   [[nodiscard]] std::int64_t memory_bytes() const;
+  // Steps of which at least one all-to-all ran: fewer than were planned where a mismatch ended the run.
+  [[nodiscard]] std::int64_t steps_run() const;
 };
 
 // Collects what the ranks left in `job`, which none of them uses any more.

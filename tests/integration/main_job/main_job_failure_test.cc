@@ -137,7 +137,31 @@ TEST_F(MainJobFailureTest, BadTracesAreRefusedWithFileAndLine) {
   }
 }
 
+TEST_F(MainJobFailureTest, ABadTraceIsAJsonObjectToo) {
+  WriteTrace("step,rank0,rank1,rank2,rank3\n0,1,2,3\n");
+
+  const ProgramResult result = RunProgram(Command({"--json"}));
+
+  EXPECT_EQ(result.exit.code, 2);
+  const nlohmann::json json = result.Json();
+  EXPECT_EQ(json["ok"], false);
+  EXPECT_THAT(json["error"].get<std::string>(), HasSubstr(absl::StrCat(trace_, ":2: ")));
+}
+
+TEST_F(MainJobFailureTest, AResultThatCannotBeWrittenIsAFailure) {
+  for (const char* form : {"--json", "--quiet"}) {
+    std::vector<std::string> command = Command({form});
+    std::string line;
+    for (const std::string& word : command) absl::StrAppend(&line, "'", word, "' ");
+    const ProgramResult result = RunProgram({"/bin/sh", "-c", absl::StrCat("exec ", line, ">/dev/full")});
+
+    EXPECT_EQ(result.exit.code, 1) << form;
+    EXPECT_THAT(result.err, HasSubstr("could not be written")) << form;
+  }
+}
+
 TEST_F(MainJobFailureTest, FlagsThatDoNotFitAreRefused) {
+  ExpectRefused({"--seed=-1"}, "--seed");
   ExpectRefused({"--steps=4"}, "--steps 4 is more than the 3 steps");
   ExpectRefused({"--dp=3"}, "--dp 3 does not divide --world-size 4");
   ExpectRefused({"--world-size=65"}, "--world-size");

@@ -56,6 +56,19 @@ TEST_F(RuntimeDirTest, ASecondOpenNamesTheFirstPid) {
   EXPECT_TRUE(std::filesystem::exists(path_ + "/a8a.pid")) << "the second one must not remove the first one's file";
 }
 
+TEST_F(RuntimeDirTest, SomebodysFileInTheWayStays) {
+  const auto directory = RuntimeDir::Open(path_);
+  ASSERT_TRUE(directory.ok()) << directory.status();
+  std::ofstream(path_ + "/a8a.sock") << "not a socket";
+
+  const auto socket = (*directory)->Listen("a8a.sock", Stream(0660));
+
+  EXPECT_EQ(socket.status().code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_THAT(std::string(socket.status().message()), HasSubstr(path_ + "/a8a.sock is in the way"));
+  EXPECT_TRUE(std::filesystem::exists(path_ + "/a8a.sock"));
+  std::filesystem::remove(path_ + "/a8a.sock");
+}
+
 TEST_F(RuntimeDirTest, SocketsGetTheModeAskedFor) {
   const auto directory = RuntimeDir::Open(path_);
   ASSERT_TRUE(directory.ok()) << directory.status();

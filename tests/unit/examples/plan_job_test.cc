@@ -68,6 +68,15 @@ TEST_F(PlanJobTest, DpDefaultsToTheWorldSize) {
   EXPECT_EQ(job->config.shape.dp_group_count, 4);
 }
 
+TEST_F(PlanJobTest, WithoutStepsAShortTraceIsRunWhole) {
+  options_.steps = std::nullopt;
+
+  const absl::StatusOr<PlannedJob> job = PlanJob(options_);
+
+  ASSERT_TRUE(job.ok()) << job.status();
+  EXPECT_EQ(job->config.step_count, 3);
+}
+
 TEST_F(PlanJobTest, StepsBeyondTheTraceAreRefusedWithBothNumbers) {
   options_.steps = 4;
 

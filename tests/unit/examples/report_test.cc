@@ -49,6 +49,22 @@ TEST(ReportTest, AddsUpWhatTheRanksDid) {
   EXPECT_EQ(report.mismatches, 0);
 }
 
+TEST(ReportTest, StepsAreThoseThatRan) {
+  JobConfig config;
+  config.shape = {.world_size = 1, .dp_group_count = 1, .group_capacity = 8, .total_capacity = 8};
+  config.step_count = 3;
+  config.layer_count = 2;
+  const auto job = Job::Create(config, {.group_count = 1, .tokens = {1, 2, 3}}).value();
+  for (std::int32_t layer = 0; layer < 2; ++layer) {
+    for (const Direction direction : kDirections) {
+      job->RecordAllToAll({.step = 0, .layer = layer, .direction = direction}, 1000);
+    }
+  }
+  job->RecordAllToAll({.step = 1, .direction = Direction::kTp2Dp}, 1000);  // and there it was stopped
+
+  EXPECT_EQ(nlohmann::json::parse(ReportJson(MakeReport(*job, "load.csv", 1.5)))["steps"], 2);
+}
+
 TEST(ReportTest, JsonHoldsWhatTheTableHolds) {
   const RunReport report = MakeReport(*FinishedJob(), "load.csv", 1.5);
 
