@@ -5,6 +5,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "kernels/include/control_layout.h"
+#include "kernels/include/fault_class.h"
 
 namespace a8a::kernels::host {
 namespace {
@@ -128,48 +129,9 @@ std::string Describe(const FaultReport& report) {
   return absl::StrCat("rank ", report.peer, " reports unknown fault ", static_cast<std::uint32_t>(fault));
 }
 
-// Lower is plainer.
-int CauseClass(Fault fault) {
-  switch (fault) {
-    case Fault::kAborted:
-      return 0;
-    case Fault::kNotPrepared:
-      return 2;
-    case Fault::kDeadline:
-    case Fault::kAbandoned:
-      return 3;
-    default:
-      return 1;
-  }
-}
-
 }  // namespace
 
-absl::StatusCode CodeOf(Fault fault) {
-  switch (fault) {
-    case Fault::kNone:
-      return absl::StatusCode::kOk;
-    case Fault::kNegativeSplit:
-    case Fault::kSplitOverflow:
-    case Fault::kBeyondInput:
-    case Fault::kOverlappingOutput:
-      return absl::StatusCode::kInvalidArgument;
-    case Fault::kBeyondWindow:
-      return absl::StatusCode::kOutOfRange;
-    case Fault::kSplitMismatch:
-    case Fault::kRowBytesMismatch:
-    case Fault::kWindowMismatch:
-    case Fault::kOperationMismatch:
-    case Fault::kNotPrepared:
-      return absl::StatusCode::kFailedPrecondition;
-    case Fault::kDeadline:
-    case Fault::kAbandoned:
-      return absl::StatusCode::kDeadlineExceeded;
-    case Fault::kAborted:
-      return absl::StatusCode::kAborted;
-  }
-  return absl::StatusCode::kInternal;
-}
+absl::StatusCode CodeOf(Fault fault) { return static_cast<absl::StatusCode>(StatusCodeOf(fault)); }
 
 absl::Status ToStatus(const FaultReport& report) {
   const char* what = report.operation == Operation::kPrepare ? "prepare" : "all-to-all";
