@@ -5,7 +5,7 @@ namespace a8a::client {
 
 absl::StatusOr<DeviceBinding> BindCudaDevice(int /*ordinal*/, const std::vector<DeviceInfo>& /*devices*/) {
   return absl::UnimplementedError(
-      "this build of liba8a has no data plane for CUDA, only for host; build it with -DA8A_ENABLE_CUDA=ON");
+      "this build of liba8a has no data plane for CUDA, only for host; it takes nvcc 12.8 or newer at build time");
 }
 
 }  // namespace a8a::client

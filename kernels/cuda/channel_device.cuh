@@ -37,6 +37,9 @@ struct Channel {
     return At<ExchangeCell>(flags, offsets.exchange) + RankCell(epoch, peer);
   }
   // What this rank tells the owner of `segment`.
+  __device__ std::uint64_t* RevokedTo(std::byte* segment) const {
+    return &At<DeviceChannel>(segment, offsets.shared)->revoked_epoch;
+  }
   __device__ StampedWord* DoneTo(std::byte* segment, std::uint64_t epoch, int of_block) const {
     return At<StampedWord>(segment, offsets.done) + BlockWord(epoch, of_block, rank);
   }

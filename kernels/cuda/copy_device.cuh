@@ -18,14 +18,16 @@ constexpr int UnrollOf() {
   return sizeof(T) == 16 && !kJumps ? 4 : 1;
 }
 
-__device__ inline std::int64_t BlockBytes(std::int64_t total_bytes, int block_count) {
-  const std::int64_t share = (total_bytes + block_count - 1) / block_count;
-  return (share + kBlockGrain - 1) / kBlockGrain * kBlockGrain;
-}
-
-// Quotient and remainder of values that are at least 0; 64-bit division is a long subroutine, so only where needed.
+// Quotient and remainder of values that are at least 0. 64-bit division is a long subroutine, and most views need none:
+// their rows are one run, or lie one by one.
 __device__ inline void DivideSteps(std::int64_t a, std::int64_t b, std::int64_t* quotient, std::int64_t* remainder) {
-  if (((a | b) >> 32) == 0) {
+  if (a < b) {
+    *quotient = 0;
+    *remainder = a;
+  } else if (b == 1) {
+    *quotient = a;
+    *remainder = 0;
+  } else if (((a | b) >> 32) == 0) {
     const auto q = static_cast<std::uint32_t>(a) / static_cast<std::uint32_t>(b);
     *quotient = q;
     *remainder = static_cast<std::uint32_t>(a) - q * static_cast<std::uint32_t>(b);
@@ -33,6 +35,14 @@ __device__ inline void DivideSteps(std::int64_t a, std::int64_t b, std::int64_t*
     *quotient = a / b;
     *remainder = a - *quotient * b;
   }
+}
+
+__device__ inline std::int64_t BlockBytes(std::int64_t total_bytes, int block_count) {
+  std::int64_t share = 0;
+  std::int64_t rest = 0;
+  DivideSteps(total_bytes, block_count, &share, &rest);
+  if (rest != 0) ++share;
+  return (share + kBlockGrain - 1) / kBlockGrain * kBlockGrain;
 }
 
 // What one load and one store move. Rows are read once and written once: neither is worth a place in L1. Not the

@@ -7,11 +7,12 @@
 //   AwaitDone       of every peer
 //   ReportPlainest  if anything was wrong
 //
-// A block writes only where that is safe: every rank has finished epoch e - 1. Where nobody ever gave up,
-// that is so because the block saw all dones of e - 1 before it ended, and one look at them confirms it. After a block
-// of the channel gave up, all blocks first wait for what is missing, so that rows of a late rank are in place before
-// anything that may share their place is written. A rank that comes too late finds its peer's ticket revoked, or its
-// peer's done of a later epoch, and stores nothing for that peer.
+// A block writes only where that is safe: every rank has started epoch e - 1, and what it stored then is in place.
+// Where nobody ever gave up, that is so because e - 1 ended with all dones, or offers, seen. After a block of the
+// channel gave up, all blocks first wait for what is missing, so that rows of a late rank are in place before anything
+// that may share their place is written. A rank that comes too late finds its peer's ticket revoked, or its peer's done
+// of a later epoch, and stores nothing for that peer; that there is such a ticket it reads from its own revoked_epoch,
+// so that an epoch begins with few loads, however many peers there are.
 #ifndef A8A_KERNELS_CUDA_EPOCH_DEVICE_CUH_
 #define A8A_KERNELS_CUDA_EPOCH_DEVICE_CUH_
 
@@ -43,6 +44,22 @@ struct PeerTable {
 };
 
 __device__ inline int Lane() { return static_cast<int>(threadIdx.x) % kWarpSize; }
+// In lanes below `count`: the sum of the values of this lane and those below it. By a full warp. Unsigned inside: sums
+// of what has yet to be checked may overflow.
+__device__ inline std::int64_t InclusiveSum(std::int64_t value, int count) {
+  auto sum = static_cast<std::uint64_t>(value);
+#pragma unroll 1
+  for (int step = 1; step < count && step < kWarpSize; step *= 2) {
+    const std::uint64_t below = __shfl_up_sync(kFullWarp, sum, static_cast<unsigned>(step));
+    if (Lane() >= step) sum += below;
+  }
+  return static_cast<std::int64_t>(sum);
+}
+// `value` of the last of `count` lanes.
+__device__ inline std::int64_t FromLastLane(std::int64_t value, int count) {
+  return __shfl_sync(kFullWarp, value, (count < kWarpSize ? count : kWarpSize) - 1);
+}
+
 __device__ inline bool IsPeer(const Channel& channel, int rank) {
   return rank < channel.world_size && rank != channel.rank;
 }
@@ -116,9 +133,7 @@ __device__ inline Fault Settle(const Channel& channel, Waiter& waiter, std::uint
     }
     return true;
   });
-  if (fault == Fault::kNone && Lane() == 0) {
-    atomicMax(reinterpret_cast<unsigned long long*>(&channel.shared()->settled_epoch), epoch - 1);
-  }
+  if (fault == Fault::kNone && Lane() == 0) MaxRelaxed(&channel.shared()->settled_epoch, epoch - 1);
   return fault;
 }
 
@@ -141,6 +156,7 @@ __device__ inline Fault ExchangeReady(const Channel& channel, Waiter& waiter, co
 __device__ __forceinline__ Waiter EnterSlowly(Channel channel, Waiter waiter, PeerTable* peers, Outlook outlook,
                                               std::int64_t timeout_ns) {
   const Epoch epoch = outlook.epoch;
+  AcquireFence();  // tickets after revoked_epoch
   std::uint64_t late = 0;
   Fault fault = Fault::kNone;
   // After somebody gave up, the group may have ended; elsewhere a wait finds out.
@@ -163,29 +179,20 @@ __device__ __forceinline__ Waiter EnterSlowly(Channel channel, Waiter waiter, Pe
   return waiter;
 }
 
-// By warp 0. The loads of one peer go out at once, of both parities, before the epoch is known: relaxed, since they
-// only confirm what this channel acquired when its last epoch ended.
+// By warp 0: what this rank itself knows. Relaxed: these words only confirm what the channel acquired when its last
+// epoch ended.
 __device__ inline Outlook LookAround(const Channel& channel, std::int64_t window_plus1, bool takes_ready) {
   const BlockState* state = channel.block_state(channel.block);
+  const DeviceChannel* shared = channel.shared();
   const std::uint64_t last_epoch = LoadRelaxed(&state->epoch);
   const std::uint64_t last_window = LoadRelaxed(reinterpret_cast<const std::uint64_t*>(&state->last_window_plus1));
-  const std::uint64_t gave_up = LoadRelaxed(&channel.shared()->gave_up_epoch);
-  const std::uint64_t settled = LoadRelaxed(&channel.shared()->settled_epoch);
-  bool settled_here = true;
-  bool revoked = false;
-  ForMyPeers(channel, [&](int peer) {
-    const std::uint64_t even_done = LoadRelaxed(&channel.DoneFrom(peer, 0, channel.block)->stamp);
-    const std::uint64_t odd_done = LoadRelaxed(&channel.DoneFrom(peer, 1, channel.block)->stamp);
-    const std::uint64_t even_ready = LoadRelaxed(channel.ReadyFrom(peer, 0));
-    const std::uint64_t odd_ready = LoadRelaxed(channel.ReadyFrom(peer, 1));
-    const bool odd = (last_epoch + 1) % 2 == 1;
-    settled_here = settled_here && StampEpoch(odd ? even_done : odd_done) == last_epoch;
-    revoked = revoked || (odd ? odd_ready : even_ready) == MakeTicket(last_epoch + 1, CreditState::kRevoked);
-  });
+  const std::uint64_t gave_up = LoadRelaxed(&shared->gave_up_epoch);
+  const std::uint64_t settled = LoadRelaxed(&shared->settled_epoch);
+  const std::uint64_t revoked = LoadRelaxed(&shared->revoked_epoch);
   Outlook outlook = {};
   outlook.epoch = {last_epoch + 1, takes_ready && static_cast<std::int64_t>(last_window) == window_plus1};
-  outlook.settled = __all_sync(kFullWarp, settled_here && gave_up <= settled) != 0;
-  outlook.fine = outlook.settled && !outlook.epoch.repeats_window && __any_sync(kFullWarp, revoked) == 0;
+  outlook.settled = gave_up <= settled;
+  outlook.fine = outlook.settled && !outlook.epoch.repeats_window && revoked <= last_epoch;
   return outlook;
 }
 
@@ -205,15 +212,31 @@ __device__ inline void CloseFaultySends(const Channel& channel, PeerTable* peers
 // By warp 0, after __syncthreads behind the block's stores.
 __device__ inline void SayDone(const Channel& channel, const PeerTable& peers, std::uint64_t epoch,
                                Operation operation) {
-  // Every lane that stores has its own fence in front: a release of all that the block has stored.
-  ReleaseFence();
-  ForMyPeers(channel, [&](int peer) {
+  StampedWord* to[kPeersPerLane];
+  StampedWord done[kPeersPerLane];
+#pragma unroll
+  for (int slot = 0; slot < kPeersPerLane; ++slot) {
+    const int peer = Lane() + slot * kWarpSize;
+    to[slot] = nullptr;
+    if (!IsPeer(channel, peer)) continue;
     Fault fault = peers.send[peer].fault;
     if (fault == Fault::kNone && (peers.unwritable >> peer & 1)) fault = Fault::kDeadline;
     const std::int64_t rows = fault == Fault::kNone ? peers.send_rows[peer] : 0;
-    StoreRelaxed(channel.DoneTo(peers.segment[peer], epoch, channel.block),
-                 {static_cast<std::uint64_t>(rows), MakeStamp(epoch, operation, fault)});
-  });
+    to[slot] = channel.DoneTo(peers.segment[peer], epoch, channel.block);
+    done[slot] = {static_cast<std::uint64_t>(rows), MakeStamp(epoch, operation, fault)};
+  }
+  // Every lane that stores has its own fence in front: a release of all that the block has stored.
+  ReleaseFence();
+#pragma unroll
+  for (int slot = 0; slot < kPeersPerLane; ++slot) {
+    if (to[slot] != nullptr) StoreRelaxed(to[slot], done[slot]);
+  }
+}
+
+// Before SayDone, whose fence it shares: a store after the wait for the dones would hold up the end of the kernel. The
+// epoch is used, whatever becomes of it; only the channel's next kernel reads this.
+__device__ inline void UseEpoch(const Channel& channel, std::uint64_t epoch, int window_index) {
+  if (Lane() == 0) *channel.block_state(channel.block) = {epoch, window_index + 1};
 }
 
 // Why a done is not the one this rank expects.
@@ -228,17 +251,21 @@ __device__ inline FaultInfo FaultOfDone(const StampedWord& seen, std::uint64_t e
   return {Fault::kSplitMismatch, expected_rows, static_cast<std::int64_t>(seen.value)};
 }
 
-// The receives of this rank from peers that did not come: late ones find their ticket revoked.
+// Not everybody was heard: the next epoch settles first. By one thread.
+__device__ inline void NoteGaveUp(const Channel& channel, std::uint64_t epoch) {
+  MaxRelaxed(&channel.shared()->gave_up_epoch, epoch);
+}
+
+// The receives of this rank from peers that did not come: late ones find their ticket revoked. By a warp.
 __device__ inline void RevokeLate(const Channel& channel, const PeerTable& peers, std::uint64_t epoch,
                                   std::uint64_t late) {
   ForMyPeers(channel, [&](int peer) {
-    if (late >> peer & 1) {
-      StoreRelaxed(channel.ReadyTo(peers.segment[peer], epoch), MakeTicket(epoch, CreditState::kRevoked));
-    }
+    if (!(late >> peer & 1)) return;
+    StoreRelaxed(channel.ReadyTo(peers.segment[peer], epoch), MakeTicket(epoch, CreditState::kRevoked));
+    ReleaseFence();
+    MaxRelaxed(channel.RevokedTo(peers.segment[peer]), epoch);
   });
-  if (Lane() == 0) {
-    atomicMax(reinterpret_cast<unsigned long long*>(&channel.shared()->gave_up_epoch), epoch);
-  }
+  if (Lane() == 0) NoteGaveUp(channel, epoch);
 }
 
 // By warp 0. Peers that are missing or say something unexpected get a receive fault. Returns whether there is any
@@ -263,6 +290,13 @@ __device__ inline bool AwaitDone(const Channel& channel, Waiter& waiter, PeerTab
     good = false;
   }
   return __any_sync(kFullWarp, !good);
+}
+
+// Peers that have seen the group's end give up, and this rank may see that before it has looked at the abort word. By a
+// warp, where something was wrong.
+__device__ inline void BlameTheEnd(std::uint64_t abort_word, PeerTable* peers) {
+  if (abort_word != 0 && Lane() == 0) peers->aborted = {Fault::kAborted};
+  __syncwarp();
 }
 
 // The plainest fault of the block, in the order of PlainnessOf.

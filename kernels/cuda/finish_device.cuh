@@ -15,14 +15,26 @@ namespace a8a::kernels::cuda {
 // blocks of this epoch, which this kernel waits for, still need one.
 inline constexpr std::int64_t kMaxOverlapBytes = 24576;
 
-// Between warp 0 and the last warp of block 0: the dones are on their way, counters may follow.
-__device__ inline void LetCounterWarpGo() { asm volatile("bar.arrive 1, 64;" ::: "memory"); }
-__device__ inline void WaitForDones() { asm volatile("bar.sync 1, 64;" ::: "memory"); }
-static_assert(2 * kWarpSize == 64);
+// The counters, by one warp of a block that does nothing else: its stores to the host are over long before the kernel
+// ends, which would wait for them, and no flag waits behind them. `tally` without the epoch, which comes from the
+// counters themselves: blocks may be so far apart that another's state is already of the epoch after.
+__device__ inline void CountAlone(const Channel& channel, std::byte* channel_control, std::byte* rank_control,
+                                  Tally tally) {
+  DeviceChannel* shared = channel.shared();
+  tally.epoch = shared->counters[0] + 1;
+  __syncwarp();
+  StoreCounters(CountOperation(channel, channel_control, rank_control, tally));
+  __syncwarp();
+  if (Lane() != 0) return;
+  __threadfence();
+  StoreRelaxed(&shared->counted_epoch, tally.epoch);
+}
 
-// Signals within block 0 that the counters have been written.
-__device__ inline void WaitUntilCounted(const volatile int* counted) {
-  while (*counted == 0) __nanosleep(100);
+// That block has counted. It waits for nothing itself, so it comes soon; the bound only says that a kernel never hangs,
+// whatever was written into the word.
+__device__ inline void WaitUntilCounted(const DeviceChannel* shared, std::uint64_t epoch) {
+  constexpr int kMaxTries = 1 << 20;
+  for (int tries = 0; tries < kMaxTries && LoadAcquire(&shared->counted_epoch) < epoch; ++tries) __nanosleep(100);
 }
 
 // Rows that were counted ahead and then were not sent or did not arrive.
@@ -37,15 +49,15 @@ __device__ inline Tally TallyLost(const Channel& channel, const PeerTable& peers
   return lost;
 }
 
-// By warp 0, where something was wrong: the report and, where this block `corrects` them, the counters, once
-// wait_until_counted() has returned. Out of the way of the code that runs every time.
-template <typename Wait>
-__device__ __forceinline__ void FinishBadly(Channel channel, const PeerTable* peers, Tally tally, Operation operation,
+// By warp 0, where something was wrong: the report and, where this block `corrects` them, the counters. Out of the way
+// of the code that runs every time.
+__device__ __forceinline__ void FinishBadly(Channel channel, PeerTable* peers, Tally tally, Operation operation,
                                             std::byte* channel_control, std::byte* rank_control,
-                                            std::uint64_t abort_word, bool corrects, Wait wait_until_counted) {
+                                            std::uint64_t abort_word, bool corrects) {
+  BlameTheEnd(abort_word, peers);
   ReportPlainest(channel, *peers, tally.epoch, operation, channel_control, abort_word);
   if (!corrects) return;
-  wait_until_counted();
+  WaitUntilCounted(channel.shared(), tally.epoch);
   if (Lane() == 0) UncountRows(channel, channel_control, rank_control, TallyLost(channel, *peers, tally));
 }
 

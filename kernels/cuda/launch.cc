@@ -115,7 +115,7 @@ absl::Status AllToAll(const AllToAllParams& params, Stream stream) {
   A8A_RETURN_IF_ERROR(CheckSplits(params.splits));
   auto args = MakeExchangeArgs(params);
   if (!args.ok()) return args.status();
-  return Launch(OneShotKernel(), params.group->block_count, &*args, stream);
+  return Launch(OneShotKernel(), params.group->block_count + 1, &*args, stream);
 }
 
 absl::Status Prepare(const AllToAllParams& params, Plan* plan, Stream stream) {

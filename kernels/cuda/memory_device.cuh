@@ -48,6 +48,13 @@ __device__ inline void StoreRelaxed(StampedWord* word, StampedWord value) {
 // Orders everything this thread did or has seen (through __syncthreads, what its block did) before what it stores next.
 __device__ inline void ReleaseFence() { asm volatile("fence.acq_rel.sys;" ::: "memory"); }
 
+// Orders what this thread has loaded before what it loads and stores next.
+__device__ inline void AcquireFence() { asm volatile("fence.acq_rel.sys;" ::: "memory"); }
+
+__device__ inline void MaxRelaxed(std::uint64_t* word, std::uint64_t value) {
+  asm volatile("red.relaxed.sys.global.max.u64 [%0], %1;" ::"l"(word), "l"(value) : "memory");
+}
+
 // Programmatic dependent launch: the next kernel of the stream may be set up while this one still runs, and waits for
 // its end itself. Kernels here wait before their first access to memory, so they behave as in plain stream order.
 __device__ inline void WaitForEarlierKernels() {
@@ -60,6 +67,13 @@ __device__ inline void LetNextKernelStart() {
   asm volatile("griddepcontrol.launch_dependents;" ::: "memory");
 #endif
 }
+
+// Has `value`, a kernel's argument, at hand from here on: the first access to a line of them takes a trip to L2.
+template <typename T>
+__device__ inline void Fetch(const T* value) {
+  asm volatile("" ::"l"(value) : "memory");
+}
+__device__ inline void Fetch(int value) { asm volatile("" ::"r"(value) : "memory"); }
 
 __device__ inline std::uint64_t NowNs() {
   std::uint64_t now;

@@ -1,7 +1,7 @@
 // One-shot all-to-all, push form: ranks exchange what they expect and send, then store rows into their peers' windows.
 // Layout    input and output: 3-D views; splits and offsets: world_size int32 or int64 on the device.
-// Launch    grid = block_count, block = kThreads, no dynamic shared memory; one launch per epoch; may be set up while
-//           the stream's kernel before it still runs (programmatic dependent launch).
+// Launch    grid = block_count + 1 (the last block counts), block = kThreads, no dynamic shared memory; one launch per
+//           epoch; may be set up while the stream's kernel before it still runs (programmatic dependent launch).
 // Needs     all blocks of all ranks on one device resident at once.
 // Ordering  offers: 16-byte stores of value and stamp, no fence; block 0 tells, every block of the peer reads. Rows and
 //           dones as in prepared.cu.
@@ -21,53 +21,64 @@ __device__ bool AnyFault(const PeerTable& peers, int rank) {
          peers.unwritable != 0;
 }
 
-__global__ void __launch_bounds__(kThreads, 1) OneShotAllToAll(const __grid_constant__ ExchangeArgs args) {
+// By the last block, which does nothing else; see CountAlone. What a fault keeps from moving is taken back by block 0.
+__device__ void CountSplits(const Channel& channel, ExchangeShared* shared) {
+  const ExchangeArgs& args = shared->args;
+  Exchange* exchange = &shared->exchange;
+  ReadBothSplits(args, exchange);
+  __syncthreads();
+  if (args.splits.output_offsets != nullptr) FindOverlap(args.group.world_size, &exchange->output);
+  if (threadIdx.x >= kWarpSize) return;
+  CountAlone(channel, args.group.channel_control, args.group.rank_control,
+             {0, false, args.window_index, args.output_layout.row_bytes,
+              SumOfRows(exchange->input, args.group.world_size), SumOfRows(exchange->output, args.group.world_size)});
+}
+
+__global__ void __launch_bounds__(kThreads, 1) OneShotAllToAll(const __grid_constant__ ExchangeArgs kernel_args) {
   __shared__ ExchangeShared shared;
-  __shared__ volatile int counted;
   const int warp = static_cast<int>(threadIdx.x) / kWarpSize;
+  const ExchangeArgs& args = shared.args;
+  TakeArgs(kernel_args, &shared.args);
+  __syncthreads();
+  const int block_count = static_cast<int>(gridDim.x) - 1;
   const Channel channel = {
-      args.group.flags[args.group.rank], args.group.offsets,          args.group.rank, args.group.world_size,
-      static_cast<int>(gridDim.x),       static_cast<int>(blockIdx.x)};
-  const bool counts = channel.block == 0;
+      args.group.flags[args.group.rank], args.group.offsets, args.group.rank, args.group.world_size, block_count,
+      static_cast<int>(blockIdx.x)};
   WaitForEarlierKernels();
+  if (channel.block == block_count) return CountSplits(channel, &shared);
+  // Of how long the dones took; and takes back what was counted and did not arrive.
+  const bool counts_wait = channel.block == 0;
 
   // Phase 1: may this epoch store; the splits.
   Waiter waiter(args.group.control, args.timeout_ns);
-  if (threadIdx.x == 0) counted = 0;
-  EnterWithSplits(channel, waiter, args, &shared);
+  EnterWithSplits(channel, waiter, &shared);
 
   // Phase 2: offers, verdicts, and this rank's pairs.
-  ExchangeOffers(channel, waiter, args, Operation::kOneShot, /*publishes=*/channel.block == 0, &shared);
+  ExchangeOffers(channel, waiter, Operation::kOneShot, /*publishes=*/channel.block == 0, &shared);
   const std::uint64_t epoch = shared.outlook.epoch.number;
   const std::int64_t row_bytes = args.output_layout.row_bytes;
 
   // Phase 3: push.
-  CounterStore counter = {nullptr, 0};
-  const Tally tally = {epoch, false, args.window_index, row_bytes, shared.rows_sent, shared.rows_received};
-  if (counts && warp == kWarps - 1) {
-    counter = CountOperation(channel, args.group.channel_control, args.group.rank_control, tally);
-  }
   CopyShare(args.input, shared.pairs, args.group.world_size, row_bytes, shared.block_bytes, shared.peers.unwritable);
   __syncthreads();
 
   // Phase 4: done, and the peers' dones.
-  if (warp == 0) {
-    SayDone(channel, shared.peers, epoch, Operation::kOneShot);
-    if (counts) LetCounterWarpGo();
-    const std::uint64_t wait_start = counts ? NowNs() : 0;
-    const bool any_late = AwaitDone(channel, waiter, &shared.peers, epoch, Operation::kOneShot, args.timeout_ns);
-    if (shared.block_bytes <= kMaxOverlapBytes) LetNextKernelStart();
-    if (counts && Lane() == 0) CountWait(channel.shared(), kDoneWait, epoch, NowNs() - wait_start);
-    if (any_late || AnyFault(shared.peers, channel.rank)) {
-      FinishBadly(channel, &shared.peers, tally, Operation::kOneShot, args.group.channel_control,
-                  args.group.rank_control, waiter.abort_word(), counts, [&] { WaitUntilCounted(&counted); });
-    }
-    if (Lane() == 0) *channel.block_state(channel.block) = {epoch, args.window_index + 1};
-  } else if (counts && warp == kWarps - 1) {
-    WaitForDones();
-    StoreCounters(counter);
-    __syncwarp();
-    counted = 1;
+  if (warp != 0) return;
+  UseEpoch(channel, epoch, args.window_index);
+  SayDone(channel, shared.peers, epoch, Operation::kOneShot);
+  const std::uint64_t wait_start = counts_wait ? NowNs() : 0;
+  const bool any_late = AwaitDone(channel, waiter, &shared.peers, epoch, Operation::kOneShot, args.timeout_ns);
+  if (shared.block_bytes <= kMaxOverlapBytes) LetNextKernelStart();
+  if (counts_wait && Lane() == 0) CountWait(channel.shared(), kDoneWait, epoch, NowNs() - wait_start);
+  if (any_late || AnyFault(shared.peers, channel.rank)) {
+    const Tally tally = {epoch,
+                         false,
+                         args.window_index,
+                         row_bytes,
+                         SumOfRows(shared.exchange.input, args.group.world_size),
+                         SumOfRows(shared.exchange.output, args.group.world_size)};
+    FinishBadly(channel, &shared.peers, tally, Operation::kOneShot, args.group.channel_control, args.group.rank_control,
+                waiter.abort_word(), counts_wait);
   }
 }
 

@@ -105,8 +105,8 @@ struct PreparedArgs {
   std::int32_t reserved;
 };
 
-// Of one-shot and Prepare.
-struct ExchangeArgs {
+// Of one-shot and Prepare. Blocks copy it to shared memory, 16 bytes a thread.
+struct alignas(16) ExchangeArgs {
   GroupTable group;
   DevicePlan* plan;  // Prepare only
   const std::byte* input;
@@ -121,10 +121,11 @@ struct ExchangeArgs {
   std::byte* window_base[kMaxWorldSize];
   std::int64_t window_size_bytes[kMaxWorldSize];
 };
+static_assert(sizeof(ExchangeArgs) % 16 == 0);
 
 // The kernels, for cudaLaunchKernelExC. Each takes its arguments by value.
 const void* PreparedKernel();  // PreparedArgs; block_count + 1 blocks
-const void* OneShotKernel();   // ExchangeArgs; block_count blocks
+const void* OneShotKernel();   // ExchangeArgs; block_count + 1 blocks
 const void* PrepareKernel();   // ExchangeArgs; one block
 
 }  // namespace a8a::kernels::cuda

@@ -64,9 +64,12 @@ __device__ void WritePlanHeader(const ExchangeArgs& args, const ExchangeShared& 
   plan->group.rank_control = args.group.rank_control;
 }
 
-__global__ void __launch_bounds__(kThreads, 1) PrepareAllToAll(const __grid_constant__ ExchangeArgs args) {
+__global__ void __launch_bounds__(kThreads, 1) PrepareAllToAll(const __grid_constant__ ExchangeArgs kernel_args) {
   __shared__ ExchangeShared shared;
   const int thread = static_cast<int>(threadIdx.x);
+  const ExchangeArgs& args = shared.args;
+  TakeArgs(kernel_args, &shared.args);
+  __syncthreads();
   const Channel channel = {args.group.flags[args.group.rank],
                            args.group.offsets,
                            args.group.rank,
@@ -77,22 +80,27 @@ __global__ void __launch_bounds__(kThreads, 1) PrepareAllToAll(const __grid_cons
 
   // Phase 1: the epoch, the splits.
   Waiter waiter(args.group.control, args.timeout_ns);
-  EnterWithSplits(channel, waiter, args, &shared);
+  EnterWithSplits(channel, waiter, &shared);
 
   // Phase 2: offers, verdicts, and this rank's pairs.
-  ExchangeOffers(channel, waiter, args, Operation::kPrepare, /*publishes=*/true, &shared);
+  ExchangeOffers(channel, waiter, Operation::kPrepare, /*publishes=*/true, &shared);
   const std::uint64_t epoch = shared.outlook.epoch.number;
   SayDoneForAllBlocks(channel, shared.peers, epoch);
+  for (int block = thread; block < args.group.block_count; block += kThreads) {
+    channel.block_state(block)->epoch = epoch;
+  }
 
   // Phase 3: the plan.
+  if (thread == kMaxWorldSize) SumRows(channel, &shared);
   bool faulty =
       thread < args.group.world_size && !(shared.peers.send[thread].ok() && shared.peers.receive[thread].ok());
   faulty = faulty || shared.peers.unwritable != 0 || !shared.peers.aborted.ok();
   const bool any_fault = __syncthreads_or(faulty) != 0;
-  WritePlan(args, shared, args.plan);
-  for (int block = thread; block < args.group.block_count; block += kThreads) {
-    channel.block_state(block)->epoch = epoch;
+  if (any_fault) {
+    if (thread < kWarpSize) BlameTheEnd(waiter.abort_word(), &shared.peers);
+    __syncthreads();
   }
+  WritePlan(args, shared, args.plan);
   if (thread < kWarpSize) {
     const CounterStore counter = CountOperation(channel, args.group.channel_control, args.group.rank_control,
                                                 {epoch, true, args.window_index, 0, 0, 0});

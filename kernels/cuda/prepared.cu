@@ -1,8 +1,7 @@
 // Prepared all-to-all, push form: rank r stores the rows that its plan names into the windows of its peers.
 // Layout    input and output: 3-D views, DevicePlan::pairs has both sides' steps for every pair; any row size.
 // Launch    grid = block_count + 1 (the last block counts), block = kThreads, no dynamic shared memory; one launch per
-// epoch; may be set up while
-//           the stream's kernel before it still runs (programmatic dependent launch).
+//           epoch; may be set up while the stream's kernel before it still runs (programmatic dependent launch).
 // Needs     DevicePlan of a Prepare on this channel; all blocks of all ranks on one device resident at once.
 // Ordering  payload stores, __syncthreads, then each lane of warp 0 that has a peer: fence.acq_rel.sys, st.relaxed.sys
 //           of a StampedWord to the peer's done word of the same block number; the reader polls it with ld.acquire.sys,

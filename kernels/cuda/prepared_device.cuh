@@ -48,28 +48,6 @@ __device__ inline void BeginSlowly(const Channel& channel, Waiter& waiter, PeerT
   CloseFaultySends(channel, peers);
 }
 
-// The counters, by one warp of a block that does nothing else: its stores to the host are over long before the kernel
-// ends, which would wait for them, and no flag waits behind them. The epoch comes from the counters themselves: blocks
-// may be so far apart that another's state is already of the epoch after.
-__device__ inline void CountAlone(const Channel& channel, const DevicePlan& plan, int window_index) {
-  DeviceChannel* shared = channel.shared();
-  const std::uint64_t epoch = shared->counters[0] + 1;
-  __syncwarp();
-  StoreCounters(CountOperation(channel, plan.group.channel_control, plan.group.rank_control,
-                               {epoch, false, window_index, plan.row_bytes, plan.rows_sent, plan.rows_received}));
-  __syncwarp();
-  if (Lane() != 0) return;
-  __threadfence();
-  StoreRelaxed(&shared->counted_epoch, epoch);
-}
-
-// That block has counted. It waits for nothing itself, so it comes soon; the bound only says that a kernel never hangs,
-// whatever was written into the word.
-__device__ inline void WaitUntilCounted(const DeviceChannel* shared, std::uint64_t epoch) {
-  constexpr int kMaxTries = 1 << 20;
-  for (int tries = 0; tries < kMaxTries && LoadAcquire(&shared->counted_epoch) < epoch; ++tries) __nanosleep(100);
-}
-
 // kCounts: the grid has one block more, the last, which counts.
 template <bool kCounts>
 __global__ void __launch_bounds__(kThreads, 1) PreparedAllToAll(const __grid_constant__ PreparedArgs args) {
@@ -83,9 +61,15 @@ __global__ void __launch_bounds__(kThreads, 1) PreparedAllToAll(const __grid_con
                            args.world_size, block_count,  static_cast<int>(blockIdx.x)};
   // Of how long the dones took; and takes back what was counted and did not arrive.
   const bool counts_wait = kCounts && channel.block == 0;
+  // The first and the last of the arguments' lines.
+  Fetch(args.plan);
+  Fetch(args.window_index);
   WaitForEarlierKernels();
   if (kCounts && channel.block == block_count) {
-    if (warp == 0) CountAlone(channel, plan, args.window_index);
+    if (warp == 0) {
+      CountAlone(channel, plan.group.channel_control, plan.group.rank_control,
+                 {0, false, args.window_index, plan.row_bytes, plan.rows_sent, plan.rows_received});
+    }
     return;
   }
 
@@ -114,6 +98,7 @@ __global__ void __launch_bounds__(kThreads, 1) PreparedAllToAll(const __grid_con
 
   // Phase 3: done, and the peers' dones.
   if (warp != 0) return;
+  UseEpoch(channel, epoch, args.window_index);
   SayDone(channel, peers, epoch, Operation::kPrepared);
   const std::uint64_t wait_start = counts_wait ? NowNs() : 0;
   const bool any_late = AwaitDone(channel, waiter, &peers, epoch, Operation::kPrepared, args.timeout_ns);
@@ -122,9 +107,8 @@ __global__ void __launch_bounds__(kThreads, 1) PreparedAllToAll(const __grid_con
   if (any_late || peers.unwritable != 0 || !plan_is_clean) {
     const Tally tally = {epoch, false, args.window_index, row_bytes, plan.rows_sent, plan.rows_received};
     FinishBadly(channel, &peers, tally, Operation::kPrepared, plan.group.channel_control, plan.group.rank_control,
-                waiter.abort_word(), counts_wait, [&] { WaitUntilCounted(channel.shared(), epoch); });
+                waiter.abort_word(), counts_wait);
   }
-  if (Lane() == 0) *channel.block_state(channel.block) = {epoch, args.window_index + 1};
 }
 
 }  // namespace a8a::kernels::cuda

@@ -32,34 +32,58 @@ __device__ inline std::int64_t ReadIndex(const void* array, IndexType type, int 
                                    : static_cast<const std::int64_t*>(array)[index];
 }
 
-// `next_row` is the prefix sum up to here.
-__device__ inline FaultInfo CheckOne(const SplitSide& side, int peer, std::int64_t* next_row, SplitTable* table) {
-  const std::int64_t rows = table->rows[peer];
+// The rows of one peer, from `first_row` on. Zero rows lie nowhere.
+__device__ inline FaultInfo CheckOne(const SplitSide& side, int peer, std::int64_t rows, std::int64_t first_row) {
   if (rows < 0) return {Fault::kNegativeSplit, peer, rows};
-  const bool given = side.offsets != nullptr && rows > 0;
-  const std::int64_t first_row = given ? table->first_row[peer] : *next_row;
   if (first_row < 0) return {Fault::kNegativeSplit, peer, first_row};
   if (first_row > INT64_MAX - rows) return {Fault::kSplitOverflow, peer, 0};
   const std::int64_t end_row = first_row + rows;
   if (rows > 0 && end_row > side.view_rows) return {side.beyond, side.view_rows, end_row};
-  table->first_row[peer] = first_row;
-  *next_row = end_row;
   return {Fault::kNone, 0, 0};
 }
 
-// By one warp: loads in parallel, then one lane adds up, which for 64 ranks is still a microsecond.
+// By one warp, 32 ranks at a time. The first rank with a fault is told; the prefix sum is right up to there, since the
+// ranks before it fit the view.
 __device__ inline void ReadSplits(const SplitSide& side, int world_size, SplitTable* table) {
-  for (int rank = Lane(); rank < world_size; rank += kWarpSize) {
-    table->rows[rank] = ReadIndex(side.splits, side.type, rank);
-    table->first_row[rank] = side.offsets != nullptr ? ReadIndex(side.offsets, side.type, rank) : 0;
+  std::int64_t sum = 0;
+  FaultInfo first_fault = {Fault::kNone, 0, 0};
+#pragma unroll 1
+  for (int first = 0; first < world_size; first += kWarpSize) {
+    const int rank = first + Lane();
+    std::int64_t rows = 0;
+    std::int64_t offset = 0;
+    if (rank < world_size) {
+      rows = ReadIndex(side.splits, side.type, rank);
+      if (side.offsets != nullptr && rows > 0) offset = ReadIndex(side.offsets, side.type, rank);
+    }
+    const std::int64_t end = sum + InclusiveSum(rows, world_size - first);
+    const std::int64_t first_row = side.offsets != nullptr ? offset : end - rows;
+    const FaultInfo fault = rank < world_size ? CheckOne(side, rank, rows, first_row) : first_fault;
+    const std::uint32_t faulty = __ballot_sync(kFullWarp, rank < world_size && !fault.ok());
+    if (rank < world_size) {
+      table->rows[rank] = rows;
+      table->first_row[rank] = first_row;
+    }
+    sum = FromLastLane(end, world_size - first);
+    if (faulty != 0) {
+      const int teller = __ffs(static_cast<int>(faulty)) - 1;
+      first_fault.fault = static_cast<Fault>(__shfl_sync(kFullWarp, static_cast<std::uint32_t>(fault.fault), teller));
+      first_fault.expected = __shfl_sync(kFullWarp, fault.expected, teller);
+      first_fault.actual = __shfl_sync(kFullWarp, fault.actual, teller);
+      break;
+    }
   }
-  __syncwarp();
   if (Lane() != 0) return;
-  FaultInfo fault = {Fault::kNone, 0, 0};
-  std::int64_t next_row = 0;
-  for (int rank = 0; rank < world_size && fault.ok(); ++rank) fault = CheckOne(side, rank, &next_row, table);
-  table->fault = fault;
+  table->fault = first_fault;
   table->overlap = kNoOverlap;
+}
+
+// What a side may move; nothing with a fault.
+__device__ inline std::int64_t SumOfRows(const SplitTable& table, int world_size) {
+  std::int64_t sum = 0;
+  if (!table.fault.ok()) return sum;
+  for (int rank = 0; rank < world_size; ++rank) sum += table.rows[rank];
+  return sum;
 }
 
 // By all threads of the block, where output offsets are given; prefix sums cannot overlap. Of several pairs the least

@@ -331,6 +331,8 @@ absl::Status Exchange::Finish() {
     CountAllToAll(channel_, params_.window->window_index, moved_);
   }
   if (!report_.has_value()) return absl::OkStatus();
+  // Peers that have seen the group's end give up, and this rank may see that before it has looked at the abort word.
+  if (waiter_.abort_word() != 0) NoteAborted();
   RecordError(channel_.control().error, *report_);
   CountError(channel_, CodeOf(report_->info.fault));
   return ToStatus(*report_);

@@ -157,8 +157,9 @@ static_assert(sizeof(BlockState) == 64);
 // What the blocks of a channel's grid share. The counters are those of ChannelControl, which is host memory and too
 // far away to be added to: kernels add here and store the sums there.
 struct alignas(128) DeviceChannel {
-  std::uint64_t gave_up_epoch;  // the last in which a block gave up a wait
+  std::uint64_t gave_up_epoch;  // the last in which this rank did not hear from everybody
   std::uint64_t settled_epoch;  // the last that every rank is known to have finished after somebody gave up
+  std::uint64_t revoked_epoch;  // by peers: the last for which one of them has revoked a ticket of this rank
   std::uint64_t error_epoch;    // the last with an error
   std::uint32_t error_lock;
   std::uint32_t error_class;    // of the error told in error_epoch; the lower the plainer

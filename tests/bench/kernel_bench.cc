@@ -2,9 +2,9 @@
 //
 //   kernel_bench WORLD_SIZE BLOCK_COUNT [all | quick]
 //
-// Every figure: a graph of kLaunches launches, launched twice, the second timed with events; median of kRepeats, the
-// slowest rank. Bytes are what one rank sends, its own rows included; TB/s counts bytes read and written by all ranks.
-// Launches alternate between two windows unless said otherwise.
+// Every figure: a graph of kLaunches launches (or as many launches one by one), run twice, the second timed with
+// events; median of kRepeats, the slowest rank. Bytes are what one rank sends, its own rows included; TB/s counts bytes
+// read and written by all ranks. Launches alternate between two windows unless said otherwise.
 #include <cuda_runtime_api.h>
 
 #include <algorithm>
@@ -202,14 +202,29 @@ class Job {
   EarlierArgs earlier_[2] = {};
 };
 
+enum class Cadence { kGraph, kOneByOne };
+
 // Microseconds for one call of launch(i), on the slowest rank.
-double Time(GpuGroup& group, cudaStream_t stream, const std::function<void(int)>& launch) {
+double Time(GpuGroup& group, cudaStream_t stream, const std::function<void(int)>& launch,
+            Cadence cadence = Cadence::kGraph) {
   cudaGraph_t graph = nullptr;
   cudaGraphExec_t exec = nullptr;
-  A8A_CUDA(cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal));
-  for (int i = 0; i < kLaunches; ++i) launch(i);
-  A8A_CUDA(cudaStreamEndCapture(stream, &graph));
-  A8A_CUDA(cudaGraphInstantiate(&exec, graph, 0));
+  const auto launch_all = [&] {
+    for (int i = 0; i < kLaunches; ++i) launch(i);
+  };
+  if (cadence == Cadence::kGraph) {
+    A8A_CUDA(cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal));
+    launch_all();
+    A8A_CUDA(cudaStreamEndCapture(stream, &graph));
+    A8A_CUDA(cudaGraphInstantiate(&exec, graph, 0));
+  }
+  const auto run = [&] {
+    if (cadence == Cadence::kGraph) {
+      A8A_CUDA(cudaGraphLaunch(exec, stream));
+    } else {
+      launch_all();
+    }
+  };
   cudaEvent_t start = nullptr;
   cudaEvent_t stop = nullptr;
   A8A_CUDA(cudaEventCreate(&start));
@@ -217,17 +232,19 @@ double Time(GpuGroup& group, cudaStream_t stream, const std::function<void(int)>
   std::vector<double> times;
   for (int repeat = 0; repeat < kWarmUps + kRepeats; ++repeat) {
     group.Barrier();
-    A8A_CUDA(cudaGraphLaunch(exec, stream));
+    run();
     A8A_CUDA(cudaEventRecord(start, stream));
-    A8A_CUDA(cudaGraphLaunch(exec, stream));
+    run();
     A8A_CUDA(cudaEventRecord(stop, stream));
     A8A_CUDA(cudaStreamSynchronize(stream));
     float ms = 0;
     A8A_CUDA(cudaEventElapsedTime(&ms, start, stop));
     if (repeat >= kWarmUps) times.push_back(1000.0 * ms / kLaunches);
   }
-  A8A_CUDA(cudaGraphExecDestroy(exec));
-  A8A_CUDA(cudaGraphDestroy(graph));
+  A8A_CUDA(cudaEventDestroy(start));
+  A8A_CUDA(cudaEventDestroy(stop));
+  if (exec != nullptr) A8A_CUDA(cudaGraphExecDestroy(exec));
+  if (graph != nullptr) A8A_CUDA(cudaGraphDestroy(graph));
   std::nth_element(times.begin(), times.begin() + kRepeats / 2, times.end());
   group.shared_values()[group.rank()] = times[kRepeats / 2];
   group.Barrier();
@@ -280,6 +297,8 @@ void BenchSize(GpuGroup& group, cudaStream_t stream, std::int64_t bytes, bool al
   const auto print = [&](const char* name, double us) { Print(group, name, bytes, us); };
   print("prepared", Time(group, stream, [&](int i) { job.Prepared(i % 2); }));
   job.CheckDense(0);
+  print("prepared, launched one by one", Time(
+                                             group, stream, [&](int i) { job.Prepared(i % 2); }, Cadence::kOneByOne));
   print("prepared, launches not overlapped",
         Time(group, stream, [&](int i) { job.PreparedBy(kernels::cuda::PreparedKernel(), i % 2, false); }));
   print("prepared, no counters",

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Turns what kernel_bench printed into a record of tests/bench/results.
 
-    kernel_bench 8 12 all | kernel_bench_json.py --device "..." --driver 580.1 --command "kernel_bench 8 12 all" > FILE
+    kernel_bench 8 12 all | kernel_bench_json.py --device NAME --driver 580.1 --gpu-count 1 --command TEXT > FILE
 """
 import argparse
 import datetime
@@ -10,16 +10,16 @@ import re
 import sys
 
 LINE = re.compile(r"(\d+) ranks\s+(\d+) blocks\s+(.*?)\s{2,}(\d+) B\s+([\d.]+) us\s+([\d.]+) TB/s")
-PEERS = ("earlier structure", "cudaMemcpyAsync, one process")
-HOW = ("each rank a process; graph of many launches, launched twice, the second timed with events; median of the repeats, "
-       "slowest rank; bytes are those that one rank sends, its own rows included; TB/s counts bytes read and written by all "
+PEERS = ("earlier structure", "cudaMemcpyAsync, one process", "PyTorch all_to_all_vdev")
+HOW = ("each rank a process; a graph of many launches, or as many one by one, run twice, the second timed with events; "
+       "median of the repeats, slowest rank; bytes are those that one rank sends, its own rows included; TB/s counts bytes read and written by all "
        "ranks; launches alternate between two windows unless said otherwise")
 
 
 def record(match):
     world_size, block_count, case, size_bytes, microseconds, rate = match.groups()
     return {
-        "system": case if case in PEERS else "a8a",
+        "system": next((peer for peer in PEERS if case.startswith(peer)), "a8a"),
         "case": case,
         "world_size": int(world_size),
         "block_count": int(block_count),
@@ -33,6 +33,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     for name in ("device", "driver", "command"):
         parser.add_argument("--" + name, required=True)
+    parser.add_argument("--gpu-count", type=int, required=True)
     arguments = parser.parse_args()
     records = [record(match) for match in map(LINE.match, sys.stdin) if match]
     if not records:

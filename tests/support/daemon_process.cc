@@ -13,6 +13,7 @@
 
 #include <cerrno>
 #include <cstdio>
+#include <cstdlib>
 #include <cstring>
 #include <fstream>
 #include <sstream>
@@ -67,8 +68,14 @@ bool CanConnect(const std::string& path, int type) {
   ::_exit(127);
 }
 
+// A8A_TEST_DAEMON names another, for tests that run where they were not built.
+std::string DaemonPath() {
+  const char* const path = std::getenv("A8A_TEST_DAEMON");
+  return path == nullptr ? A8A_DAEMON_PATH : path;
+}
+
 std::vector<std::string> DaemonArguments(const std::string& runtime_dir, const std::vector<std::string>& flags) {
-  std::vector<std::string> arguments = {A8A_DAEMON_PATH, absl::StrCat("--runtime-dir=", runtime_dir), "--backend=host",
+  std::vector<std::string> arguments = {DaemonPath(), absl::StrCat("--runtime-dir=", runtime_dir), "--backend=host",
                                         "--drain-timeout=1s"};
   arguments.insert(arguments.end(), flags.begin(), flags.end());
   return arguments;

@@ -4,7 +4,7 @@
 namespace a8a::dp_mla {
 
 absl::StatusOr<std::unique_ptr<const JobMemory>> MakeCudaJobMemory(int /*rank*/) {
-  return absl::UnimplementedError("this a8a-dp-mla was built without CUDA; build it with -DA8A_ENABLE_CUDA=ON");
+  return absl::UnimplementedError("this a8a-dp-mla was built without CUDA; it takes nvcc 12.8 or newer at build time");
 }
 
 }  // namespace a8a::dp_mla

@@ -1,0 +1,37 @@
+# Decides A8A_HAS_CUDA from A8A_ENABLE_CUDA, and enables the language.
+#
+# 12.8 is the first nvcc that knows every architecture of the list. Sanitizer builds go without: nvcc does not take their
+# options, and what they look for in the host code is the same there.
+set(A8A_HAS_CUDA OFF)
+set(a8a_nvcc_min 12.8)
+if(A8A_ENABLE_CUDA STREQUAL "AUTO")
+  if(A8A_SANITIZER STREQUAL "")
+    include(CheckLanguage)
+    check_language(CUDA)
+    if(CMAKE_CUDA_COMPILER)
+      set(A8A_HAS_CUDA ON)
+    endif()
+  endif()
+elseif(A8A_ENABLE_CUDA)
+  set(A8A_HAS_CUDA ON)
+endif()
+
+if(A8A_HAS_CUDA)
+  # Ampere, Hopper, both Blackwells, and PTX of the newest for what comes after.
+  if(NOT DEFINED CMAKE_CUDA_ARCHITECTURES)
+    set(CMAKE_CUDA_ARCHITECTURES 80-real 90-real 100-real 120)
+  endif()
+  enable_language(CUDA)
+  if(CMAKE_CUDA_COMPILER_VERSION VERSION_LESS a8a_nvcc_min)
+    set(a8a_nvcc_text "nvcc ${CMAKE_CUDA_COMPILER_VERSION} is older than ${a8a_nvcc_min}")
+    if(NOT A8A_ENABLE_CUDA STREQUAL "AUTO")
+      message(FATAL_ERROR "A8A_ENABLE_CUDA is ${A8A_ENABLE_CUDA}, but ${a8a_nvcc_text}")
+    endif()
+    message(STATUS "CUDA data plane: no, ${a8a_nvcc_text}")
+    set(A8A_HAS_CUDA OFF)
+  else()
+    message(STATUS "CUDA data plane: yes, architectures ${CMAKE_CUDA_ARCHITECTURES}")
+  endif()
+elseif(A8A_ENABLE_CUDA STREQUAL "AUTO")
+  message(STATUS "CUDA data plane: no, there is no nvcc (name one by CUDACXX) or a sanitizer is on")
+endif()
