@@ -73,6 +73,12 @@ __device__ inline void ForMyPeers(const Channel& channel, Step step) {
   }
 }
 
+__device__ inline std::uint64_t OrOfWarp(std::uint64_t mask) {
+  const std::uint32_t low = __reduce_or_sync(kFullWarp, static_cast<std::uint32_t>(mask));
+  const std::uint32_t high = __reduce_or_sync(kFullWarp, static_cast<std::uint32_t>(mask >> 32));
+  return std::uint64_t{high} << 32 | low;
+}
+
 // Whether ready(peer) for all peers of all lanes; looks until that is so or the waiter gives up. `late` gets the peers
 // of this lane that were not ready. By a full warp.
 template <typename Ready>
@@ -85,8 +91,9 @@ __device__ inline Fault AwaitPeers(const Channel& channel, Waiter& waiter, std::
     });
     *late = pending;
     if (__all_sync(kFullWarp, pending == 0)) return Fault::kNone;
-    const Fault fault = waiter.Pause();
     // One lane decides for all, so that the warp stays together.
+    if (__shfl_sync(kFullWarp, waiter.IsCheckDue() ? 1 : 0, 0) == 0) continue;
+    const Fault fault = waiter.Check(OrOfWarp(pending));
     const Fault decided = static_cast<Fault>(__shfl_sync(kFullWarp, static_cast<std::uint32_t>(fault), 0));
     if (decided != Fault::kNone) return decided;
   }
@@ -294,8 +301,8 @@ __device__ inline bool AwaitDone(const Channel& channel, Waiter& waiter, PeerTab
 
 // Peers that have seen the group's end give up, and this rank may see that before it has looked at the abort word. By a
 // warp, where something was wrong.
-__device__ inline void BlameTheEnd(std::uint64_t abort_word, PeerTable* peers) {
-  if (abort_word != 0 && Lane() == 0) peers->aborted = {Fault::kAborted};
+__device__ inline void BlameTheEnd(const Waiter& waiter, PeerTable* peers) {
+  if (Lane() == 0 && waiter.abort_word() != 0) peers->aborted = {Fault::kAborted};
   __syncwarp();
 }
 
@@ -318,7 +325,7 @@ struct Candidate {
 // By warp 0, if there is any fault.
 __device__ __forceinline__ void ReportPlainest(Channel channel, const PeerTable& peers, std::uint64_t epoch,
                                                Operation operation, std::byte* channel_control,
-                                               std::uint64_t abort_word) {
+                                               std::uint64_t end_word) {
   Candidate candidate;
   candidate.Offer(-1, /*as_sender=*/false, peers.aborted);
   candidate.Offer(-1, /*as_sender=*/true, peers.own[0]);
@@ -337,7 +344,7 @@ __device__ __forceinline__ void ReportPlainest(Channel channel, const PeerTable&
   if (Lane() != __ffs(static_cast<int>(winners)) - 1) return;
   candidate.report.operation = operation;
   candidate.report.epoch = epoch;
-  candidate.report.abort_word = candidate.report.info.fault == Fault::kAborted ? abort_word : 0;
+  candidate.report.abort_word = candidate.report.info.fault == Fault::kAborted ? end_word : 0;
   RecordError(channel.shared(), reinterpret_cast<ChannelControl*>(channel_control), candidate.report);
 }
 

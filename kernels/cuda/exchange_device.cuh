@@ -88,7 +88,7 @@ __device__ inline void EnterWithSplits(const Channel& channel, Waiter& waiter, E
     if (warp == 0) {
       waiter = EnterSlowly(channel, waiter, &shared->peers, shared->outlook, args.timeout_ns);
       __syncwarp();
-      if (Lane() == 0) exchange->unheard.aborted = shared->peers.aborted.ok() ? 0 : 1;
+      if (Lane() == 0) exchange->unheard.end_word = shared->peers.aborted.ok() ? 0 : waiter.end_word();
     }
     __syncthreads();
   }
@@ -146,11 +146,16 @@ __device__ inline void NoteLateOffer(const Channel& channel, const ExchangeArgs&
   if (shared->peers.receive[peer].ok()) shared->peers.receive[peer] = deadline;
 }
 
+// Why the group has ended, if it has: found by the exchange, or by this thread's waits after it.
+__device__ inline std::uint64_t EndWord(const Exchange& exchange, const Waiter& waiter) {
+  return exchange.unheard.end_word != 0 ? exchange.unheard.end_word : waiter.end_word();
+}
+
 // The faults of the whole operation. By one thread.
 __device__ inline void NoteOwnFaults(ExchangeShared* shared) {
   shared->peers.own[0] = shared->exchange.input.fault;
   shared->peers.own[1] = shared->exchange.output.fault;
-  if (shared->exchange.unheard.aborted != 0) shared->peers.aborted = {Fault::kAborted, 0, 0};
+  if (shared->exchange.unheard.end_word != 0) shared->peers.aborted = {Fault::kAborted, 0, 0};
 }
 
 // Phase 2 of both: the exchange, and what follows from it for every pair. `publishes`: this block speaks for the rank.
@@ -175,7 +180,7 @@ __device__ inline void ExchangeOffers(const Channel& channel, Waiter& waiter, Op
   const Unheard& unheard = exchange->unheard;
   if ((unheard.late | unheard.passed | unheard.mismatch) != 0) {
     const bool late = thread < args.group.world_size && (unheard.late >> thread & 1) != 0;
-    if (late && unheard.aborted == 0) NoteLateOffer(channel, args, thread, shared);
+    if (late && unheard.end_word == 0) NoteLateOffer(channel, args, thread, shared);
     if (thread < kWarpSize) RevokeLate(channel, shared->peers, epoch, unheard.late);
     __syncthreads();
   }
@@ -189,7 +194,7 @@ __device__ inline void ExchangeOffers(const Channel& channel, Waiter& waiter, Op
   }
   __syncthreads();
   if (warp == 0) {
-    PlacePairs(channel, !open || unheard.aborted != 0, shared);
+    PlacePairs(channel, !open || unheard.end_word != 0, shared);
   } else if (warp == 1) {
     CloseFaultySends(channel, &shared->peers);
   }

@@ -52,10 +52,10 @@ __device__ inline Tally TallyLost(const Channel& channel, const PeerTable& peers
 // By warp 0, where something was wrong: the report and, where this block `corrects` them, the counters. Out of the way
 // of the code that runs every time.
 __device__ __forceinline__ void FinishBadly(Channel channel, PeerTable* peers, Tally tally, Operation operation,
-                                            std::byte* channel_control, std::byte* rank_control,
-                                            std::uint64_t abort_word, bool corrects) {
-  BlameTheEnd(abort_word, peers);
-  ReportPlainest(channel, *peers, tally.epoch, operation, channel_control, abort_word);
+                                            std::byte* channel_control, std::byte* rank_control, const Waiter& waiter,
+                                            std::uint64_t end_word, bool corrects) {
+  BlameTheEnd(waiter, peers);
+  ReportPlainest(channel, *peers, tally.epoch, operation, channel_control, end_word);
   if (!corrects) return;
   WaitUntilCounted(channel.shared(), tally.epoch);
   if (Lane() == 0) UncountRows(channel, channel_control, rank_control, TallyLost(channel, *peers, tally));

@@ -14,7 +14,7 @@ struct Unheard {
   std::uint64_t late;      // their cell did not come
   std::uint64_t passed;    // their cell is of a later epoch
   std::uint64_t mismatch;  // they run an operation without a cell
-  std::uint32_t aborted;   // not a bit: the group has ended
+  std::uint64_t end_word;  // not bits: Waiter::end_word, if the group has ended
 };
 
 // What this rank and its peers have said, in shared memory. words[p] came from p; the own ones are at [rank].
@@ -92,6 +92,10 @@ __device__ inline void SetBit(std::uint64_t* mask, int bit) {
   atomicOr(reinterpret_cast<unsigned long long*>(mask), 1ull << bit);
 }
 
+__device__ inline void RaiseTo(std::uint64_t* word, std::uint64_t value) {
+  atomicMax(reinterpret_cast<unsigned long long*>(word), static_cast<unsigned long long>(value));
+}
+
 // One word of one peer's cell.
 __device__ inline void TakeWord(const Channel& channel, Waiter& waiter, Exchange* exchange, std::uint64_t epoch,
                                 int peer, int word) {
@@ -103,8 +107,8 @@ __device__ inline void TakeWord(const Channel& channel, Waiter& waiter, Exchange
     if (polls % kPollsPerDoneCheck == 0 && RunsWithoutCell(channel, peer, epoch)) {
       return SetBit(&exchange->unheard.mismatch, peer);
     }
-    const Fault fault = waiter.Pause();
-    if (fault == Fault::kAborted) exchange->unheard.aborted = 1;
+    const Fault fault = waiter.IsCheckDue() ? waiter.Check(std::uint64_t{1} << peer) : Fault::kNone;
+    if (fault == Fault::kAborted) RaiseTo(&exchange->unheard.end_word, waiter.end_word());
     if (fault != Fault::kNone) return SetBit(&exchange->unheard.late, peer);
     seen = LoadAcquire(from);
   }

@@ -78,7 +78,7 @@ __global__ void __launch_bounds__(kThreads, 1) OneShotAllToAll(const __grid_cons
                          SumOfRows(shared.exchange.input, args.group.world_size),
                          SumOfRows(shared.exchange.output, args.group.world_size)};
     FinishBadly(channel, &shared.peers, tally, Operation::kOneShot, args.group.channel_control, args.group.rank_control,
-                waiter.abort_word(), counts_wait);
+                waiter, EndWord(shared.exchange, waiter), counts_wait);
   }
 }
 

@@ -97,7 +97,7 @@ __global__ void __launch_bounds__(kThreads, 1) PrepareAllToAll(const __grid_cons
   faulty = faulty || shared.peers.unwritable != 0 || !shared.peers.aborted.ok();
   const bool any_fault = __syncthreads_or(faulty) != 0;
   if (any_fault) {
-    if (thread < kWarpSize) BlameTheEnd(waiter.abort_word(), &shared.peers);
+    if (thread < kWarpSize) BlameTheEnd(waiter, &shared.peers);
     __syncthreads();
   }
   WritePlan(args, shared, args.plan);
@@ -107,7 +107,7 @@ __global__ void __launch_bounds__(kThreads, 1) PrepareAllToAll(const __grid_cons
     if (thread == 0) WritePlanHeader(args, shared, any_fault, args.plan);
     if (any_fault) {
       ReportPlainest(channel, shared.peers, epoch, Operation::kPrepare, args.group.channel_control,
-                     waiter.abort_word());
+                     EndWord(shared.exchange, waiter));
     }
     StoreCounters(counter);
   }

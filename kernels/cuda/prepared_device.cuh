@@ -107,7 +107,7 @@ __global__ void __launch_bounds__(kThreads, 1) PreparedAllToAll(const __grid_con
   if (any_late || peers.unwritable != 0 || !plan_is_clean) {
     const Tally tally = {epoch, false, args.window_index, row_bytes, plan.rows_sent, plan.rows_received};
     FinishBadly(channel, &peers, tally, Operation::kPrepared, plan.group.channel_control, plan.group.rank_control,
-                waiter.abort_word(), counts_wait);
+                waiter, waiter.end_word(), counts_wait);
   }
 }
 

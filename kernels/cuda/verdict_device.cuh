@@ -169,7 +169,7 @@ __device__ inline void ForAllPlaces(const Channel& channel, Step step) {
 __device__ inline FaultInfo FaultOfExchange(const Unheard& unheard, Operation operation, int peer, bool as_sender,
                                             bool* missing) {
   const std::uint64_t bit = std::uint64_t{1} << peer;
-  *missing = ((unheard.late | unheard.mismatch | unheard.passed) & bit) != 0 || unheard.aborted != 0;
+  *missing = ((unheard.late | unheard.mismatch | unheard.passed) & bit) != 0 || unheard.end_word != 0;
   if (unheard.mismatch & bit) {
     const auto theirs = static_cast<std::int64_t>(Operation::kPrepared);
     const auto mine = static_cast<std::int64_t>(operation);

@@ -15,6 +15,8 @@ inline constexpr int kDefaultChannels = 8;
 inline constexpr int kMaxWindows = 64;
 // Largest size of one buffer: keeps every sum of two offsets far from the end of int64.
 inline constexpr std::int64_t kMaxBufferBytes = std::int64_t{1} << 50;
+// A legacy IPC handle of CUDA, CU_IPC_HANDLE_SIZE.
+inline constexpr int kIpcHandleBytes = 64;
 // Names of clients, groups, buffers and windows.
 inline constexpr int kMaxNameBytes = 64;
 

@@ -305,6 +305,22 @@ TEST(GpuFaultTest, AbortEndsAWaitAndAllThatFollows) {
   });
 }
 
+// What a rank said before it left counts; what it has not said ends the waits for it.
+TEST(GpuFaultTest, LeavingEndsTheWaitsForThatRank) {
+  RunTest(3, [](GpuGroup& group) -> std::string {
+    Rank rank(group);
+    const Case a_case = MakeDenseCase(rank.AllRows(2), kRowBytes);
+    if (const absl::Status first = rank.OneShot(a_case, 0); !first.ok()) return first.ToString();
+    if (group.rank() == 2) {
+      std::this_thread::sleep_for(std::chrono::milliseconds(300));
+      host::MarkLeft(group.view().control, {3, 1}, 2);
+      return "";
+    }
+    A8A_TEST_RETURN_IF_WRONG(Expect(rank.OneShot(a_case, 1), absl::StatusCode::kAborted, "rank 2 left"));
+    return Expect(rank.OneShot(a_case, 0), absl::StatusCode::kAborted, "rank 2 left");
+  });
+}
+
 // A peer that writes nonsense into its cell makes this rank store nothing outside the window's part.
 TEST(GpuFaultTest, HostilePlacementsAreRefused) {
   const std::vector<std::array<std::int64_t, kExchangeWordCount>> cells = {
