@@ -40,13 +40,22 @@ WaitingCall::Steps JoinSteps(Core* core, const Caller& caller, const v1::JoinGro
   return {.begin = std::move(begin), .undo = std::move(undo)};
 }
 
+WindowOptions ToWindowOptions(const v1::RegisterWindowRequest& request) {
+  WindowOptions options = {.name = request.name(), .size_bytes = request.size_bytes()};
+  if (request.has_user_memory()) {
+    options.user_memory = {.ipc_handle = request.user_memory().ipc_handle(),
+                           .offset_bytes = request.user_memory().offset_bytes()};
+  }
+  return options;
+}
+
 WaitingCall::Steps WindowSteps(Core* core, const Caller& caller, const v1::RegisterWindowRequest* request,
                                v1::RegisterWindowResponse* response) {
   const auto window_index = std::make_shared<int>();  // for `undo`, set when granted
   const std::uint64_t session_id = request->session_id();
   const std::uint64_t group_id = request->group_id();
   auto begin = [=](WaitingCall::Done done) {
-    return core->RegisterWindow(caller, session_id, group_id, request->name(), request->size_bytes(),
+    return core->RegisterWindow(caller, session_id, group_id, ToWindowOptions(*request),
                                 [=](absl::StatusOr<WindowGrant> grant) {
                                   if (grant.ok()) {
                                     *window_index = grant->window_index;

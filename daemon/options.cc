@@ -281,6 +281,10 @@ std::vector<OptionSpec> LimitOptions() {
       Live(AdminUidsOption()),
       SocketModeOption(),
       SocketGroupOption(),
+      ChoiceOption<LegacyIpc>(
+          "legacy-ipc", &Options::legacy_ipc,
+          {{"auto", LegacyIpc::kAuto}, {"on", LegacyIpc::kOn}, {"off", LegacyIpc::kOff}},
+          "Windows on GPU memory of the clients' own; auto: where socket-mode lets in one uid only"),
   };
 }
 
@@ -293,6 +297,12 @@ std::vector<OptionSpec> MakeTable() {
 }
 
 }  // namespace
+
+bool AllowsLegacyIpc(const Options& options) {
+  if (options.legacy_ipc != LegacyIpc::kAuto) return options.legacy_ipc == LegacyIpc::kOn;
+  constexpr mode_t kOthers = 0077;
+  return (options.socket_mode & kOthers) == 0;
+}
 
 std::string OptionSpec::key() const { return absl::StrReplaceAll(name, {{"-", "_"}}); }
 

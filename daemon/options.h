@@ -23,6 +23,8 @@
 namespace a8a::daemon {
 
 enum class Backend { kAuto, kHost, kCuda };
+// Whether windows may lie on memory of the ranks' own, shared by legacy IPC handles.
+enum class LegacyIpc { kAuto, kOn, kOff };
 
 struct Options {
   std::string runtime_dir = kDefaultRuntimeDir;
@@ -44,7 +46,11 @@ struct Options {
   std::vector<uid_t> admin_uids;
   mode_t socket_mode = 0660;
   std::string socket_group;  // name or number; empty: the daemon's own
+  LegacyIpc legacy_ipc = LegacyIpc::kAuto;
 };
+
+// What legacy_ipc comes to: kAuto allows where the sockets let in one uid only (and root).
+[[nodiscard]] bool AllowsLegacyIpc(const Options& options);
 
 // How a value is written in the config file.
 enum class TomlType { kString, kInteger, kBoolean, kStringOrInteger, kIntegerList };

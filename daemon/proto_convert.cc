@@ -56,7 +56,12 @@ void Fill(const std::vector<LeaseGrant>& leases, google::protobuf::RepeatedPtrFi
     v1::RankBuffer* message = messages->Add();
     message->set_rank(rank++);
     ToProto(lease.buffer, message->mutable_buffer());
-    ToProto(lease.ticket, message->mutable_ticket());
+    if (!lease.user_memory.has_value()) {
+      ToProto(lease.ticket, message->mutable_ticket());
+      continue;
+    }
+    message->mutable_user_memory()->set_ipc_handle(lease.user_memory->ipc_handle);
+    message->mutable_user_memory()->set_offset_bytes(lease.user_memory->offset_bytes);
   }
 }
 

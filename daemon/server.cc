@@ -62,6 +62,7 @@ CoreOptions ToCoreOptions(const Options& options) {
   core.group_max = options.group_max;
   core.buffer_max = options.buffer_max;
   core.ticket_lifetime = options.ticket_lifetime;
+  core.user_memory = AllowsLegacyIpc(options);
   return core;
 }
 

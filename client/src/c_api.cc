@@ -135,6 +135,22 @@ absl::StatusOr<a8a::ConnectOptions> ToConnectOptions(const a8a_connect_options* 
   return connect;
 }
 
+// What both kinds of registration share. `with`: absl::StatusOr<std::unique_ptr<a8a::Window>>(absl::Duration timeout).
+template <typename With>
+std::int32_t RegisterWindow(a8a_group* group, const char* name, std::int64_t timeout_ns, a8a_window** window,
+                            With with) {
+  return Run([&]() -> absl::Status {
+    A8A_RETURN_IF_ERROR(CheckNotNull(window, "window"));
+    *window = nullptr;
+    A8A_RETURN_IF_ERROR(CheckNotNull(group, "group"));
+    A8A_RETURN_IF_ERROR(CheckNotNull(name, "name"));
+    A8A_RETURN_IF_ERROR(CheckTimeout(timeout_ns, "timeout_ns"));
+    A8A_ASSIGN_OR_RETURN(std::unique_ptr<a8a::Window> registered, with(TimeoutOr(timeout_ns, absl::Seconds(60))));
+    *window = new a8a_window{std::move(registered)};
+    return absl::OkStatus();
+  });
+}
+
 }  // namespace
 
 extern "C" {
@@ -249,16 +265,15 @@ std::int64_t a8a_group_overhead_bytes(const a8a_group* group) {
 
 std::int32_t a8a_register_window(a8a_group* group, const char* name, std::int64_t size_bytes, std::int64_t timeout_ns,
                                  a8a_window** window) {
-  return Run([&]() -> absl::Status {
-    A8A_RETURN_IF_ERROR(CheckNotNull(window, "window"));
-    *window = nullptr;
-    A8A_RETURN_IF_ERROR(CheckNotNull(group, "group"));
-    A8A_RETURN_IF_ERROR(CheckNotNull(name, "name"));
-    A8A_RETURN_IF_ERROR(CheckTimeout(timeout_ns, "timeout_ns"));
-    A8A_ASSIGN_OR_RETURN(std::unique_ptr<a8a::Window> registered,
-                         group->group->RegisterWindow(name, size_bytes, TimeoutOr(timeout_ns, absl::Seconds(60))));
-    *window = new a8a_window{std::move(registered)};
-    return absl::OkStatus();
+  return RegisterWindow(group, name, timeout_ns, window, [&](absl::Duration timeout) {
+    return group->group->RegisterWindow(name, size_bytes, timeout);
+  });
+}
+
+std::int32_t a8a_register_window_on(a8a_group* group, const char* name, void* data, std::int64_t size_bytes,
+                                    std::int64_t timeout_ns, a8a_window** window) {
+  return RegisterWindow(group, name, timeout_ns, window, [&](absl::Duration timeout) {
+    return group->group->RegisterWindowOn(name, data, size_bytes, timeout);
   });
 }
 

@@ -9,6 +9,7 @@
 #include "absl/strings/str_cat.h"
 #include "client/src/cuda_device.h"
 #include "client/src/cuda_runtime.h"
+#include "client/src/ipc_memory.h"
 #include "client/src/plan_pool.h"
 #include "kernels/base/cuda_driver.h"
 #include "kernels/base/mutex.h"
@@ -79,6 +80,16 @@ class CudaDataPlane final : public DataPlane {
     const CurrentDevice current(device_->ordinal());
     A8A_ASSIGN_OR_RETURN(std::unique_ptr<Mapping> host, MapHostMemory(std::move(fd), size_bytes, what));
     return RegisteredMapping::Create(device_, std::move(host), what);
+  }
+
+  [[nodiscard]] absl::StatusOr<IpcMemory> Share(std::byte* data, std::int64_t size_bytes) const override {
+    const CurrentDevice current(device_->ordinal());
+    return ShareMemory(*device_, data, size_bytes);
+  }
+  [[nodiscard]] absl::StatusOr<std::unique_ptr<Mapping>> MapShared(const IpcMemory& memory, std::int64_t size_bytes,
+                                                                   absl::string_view what) const override {
+    const CurrentDevice current(device_->ordinal());
+    return MapIpcMemory(device_, memory, size_bytes, what);
   }
 
   [[nodiscard]] absl::Status AllToAll(const kernels::AllToAllParams& params, Stream stream) const override {

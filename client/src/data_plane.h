@@ -28,6 +28,12 @@ class PreparedPlan {
   virtual ~PreparedPlan() = default;
 };
 
+// Device memory that a process has allocated itself, as other processes name it.
+struct IpcMemory {
+  std::string handle;
+  std::int64_t offset_bytes = 0;  // in the allocation that the handle names
+};
+
 class DataPlane {
  public:
   virtual ~DataPlane() = default;
@@ -43,6 +49,17 @@ class DataPlane {
   // Maps a control segment, which is host memory, for the calling process and the device.
   [[nodiscard]] virtual absl::StatusOr<std::unique_ptr<Mapping>> MapControl(UniqueFd fd, std::int64_t size_bytes,
                                                                             absl::string_view what) const = 0;
+
+  // Names memory of this process, for other processes to map; it stays the caller's.
+  //
+  // Errors: INVALID_ARGUMENT (not memory of this device, or not in one allocation), FAILED_PRECONDITION (it was
+  // allocated in a way that cannot be shared), UNIMPLEMENTED (on the host).
+  [[nodiscard]] virtual absl::StatusOr<IpcMemory> Share(std::byte* data, std::int64_t size_bytes) const = 0;
+  // Maps what another process has named; it must outlive the mapping. Errors: INVALID_ARGUMENT (the allocation ends
+  // before it), FAILED_PRECONDITION (the handle cannot be opened), UNIMPLEMENTED (on the host).
+  [[nodiscard]] virtual absl::StatusOr<std::unique_ptr<Mapping>> MapShared(const IpcMemory& memory,
+                                                                           std::int64_t size_bytes,
+                                                                           absl::string_view what) const = 0;
 
   // As their namesakes in kernels/include/host_all_to_all.h. Everything that `params` points to outlives the launch.
   [[nodiscard]] virtual absl::Status AllToAll(const kernels::AllToAllParams& params, Stream stream) const = 0;

@@ -68,7 +68,19 @@ Group::~Group() = default;
 absl::StatusOr<std::unique_ptr<Window>> Group::RegisterWindow(const std::string& name, std::int64_t size_bytes,
                                                               absl::Duration timeout) {
   A8A_ASSIGN_OR_RETURN(std::shared_ptr<client::WindowState> state,
-                       client::WindowState::Register(impl_->state, name, size_bytes, timeout));
+                       client::WindowState::Register(impl_->state, name, {.size_bytes = size_bytes}, timeout));
+  return std::unique_ptr<Window>(new Window(std::make_unique<Window::Impl>(Window::Impl{std::move(state)})));
+}
+
+absl::StatusOr<std::unique_ptr<Window>> Group::RegisterWindowOn(const std::string& name, void* data,
+                                                                std::int64_t size_bytes, absl::Duration timeout) {
+  if (data == nullptr) {
+    return absl::InvalidArgumentError(absl::StrCat(impl_->state->label(), ": window \"", name, "\": data is null"));
+  }
+  A8A_ASSIGN_OR_RETURN(
+      std::shared_ptr<client::WindowState> state,
+      client::WindowState::Register(impl_->state, name,
+                                    {.data = static_cast<std::byte*>(data), .size_bytes = size_bytes}, timeout));
   return std::unique_ptr<Window>(new Window(std::make_unique<Window::Impl>(Window::Impl{std::move(state)})));
 }
 

@@ -177,14 +177,19 @@ absl::Status GroupState::ExplainMapping(const absl::Status& status) const {
 }
 
 absl::StatusOr<std::shared_ptr<WindowState>> WindowState::Register(std::shared_ptr<GroupState> group,
-                                                                   const std::string& name, std::int64_t size_bytes,
+                                                                   const std::string& name, const Part& part,
                                                                    absl::Duration timeout) {
   const absl::Time deadline = DeadlineAfter(timeout);
   v1::RegisterWindowRequest request;
   request.set_session_id(group->session().id());
   request.set_group_id(group->id());
   request.set_name(name);
-  request.set_size_bytes(size_bytes);
+  request.set_size_bytes(part.size_bytes);
+  if (part.data != nullptr) {
+    A8A_ASSIGN_OR_RETURN(IpcMemory shared, group->data_plane().Share(part.data, part.size_bytes));
+    request.mutable_user_memory()->set_ipc_handle(std::move(shared.handle));
+    request.mutable_user_memory()->set_offset_bytes(shared.offset_bytes);
+  }
   v1::RegisterWindowResponse response;
   std::shared_ptr<WindowState> window(new WindowState(std::move(group), name));
   const GroupState& owner = window->group();
@@ -194,7 +199,7 @@ absl::StatusOr<std::shared_ptr<WindowState>> WindowState::Register(std::shared_p
   // From here on the destructor releases this rank's part.
   window->view_.window_index = response.window_index();
   window->registered_ = true;
-  A8A_RETURN_IF_ERROR(owner.ExplainMapping(window->MapParts(response, deadline)));
+  A8A_RETURN_IF_ERROR(owner.ExplainMapping(window->MapParts(response, part, deadline)));
   return window;
 }
 
@@ -215,7 +220,15 @@ WindowState::~WindowState() {
       .IgnoreError();
 }
 
-absl::Status WindowState::MapParts(const v1::RegisterWindowResponse& response, absl::Time deadline) {
+absl::StatusOr<std::unique_ptr<Mapping>> WindowState::MapUserPart(const v1::RankBuffer& buffer, const Part& own,
+                                                                  absl::string_view what) const {
+  if (buffer.rank() == group_->view().rank) return std::make_unique<UnownedMapping>(own.data, own.size_bytes);
+  const v1::UserMemory& memory = buffer.user_memory();
+  return group_->data_plane().MapShared({.handle = memory.ipc_handle(), .offset_bytes = memory.offset_bytes()},
+                                        buffer.buffer().size_bytes(), what);
+}
+
+absl::Status WindowState::MapParts(const v1::RegisterWindowResponse& response, const Part& own, absl::Time deadline) {
   const std::string label = absl::StrCat(group_->label(), ": window \"", name_, "\"");
   if (view_.window_index < 0 || view_.window_index >= kMaxWindows) {
     return absl::InternalError(absl::StrCat(label, ": the daemon gave it index ", view_.window_index));
@@ -224,7 +237,9 @@ absl::Status WindowState::MapParts(const v1::RegisterWindowResponse& response, a
   SegmentMapper mapper(group_->session(), deadline);
   for (const v1::RankBuffer& buffer : response.buffers()) {
     const std::string what = absl::StrCat(label, " of rank ", buffer.rank());
-    A8A_ASSIGN_OR_RETURN(std::unique_ptr<Mapping> mapping, mapper.Map(group_->data_plane(), buffer.ticket(), what));
+    A8A_ASSIGN_OR_RETURN(std::unique_ptr<Mapping> mapping,
+                         buffer.has_user_memory() ? MapUserPart(buffer, own, what)
+                                                  : mapper.Map(group_->data_plane(), buffer.ticket(), what));
     view_.base[Index(buffer.rank())] = mapping->data();
     view_.size_bytes[Index(buffer.rank())] = mapping->size_bytes();
     parts_.push_back(std::move(mapping));

@@ -71,10 +71,14 @@ class GroupState {
 
 class WindowState {
  public:
-  // Errors: as Group::RegisterWindow.
+  // This rank's part: of the pool or, if `data` is not null, that memory of the caller's.
+  struct Part {
+    std::byte* data = nullptr;
+    std::int64_t size_bytes = 0;
+  };
+  // Errors: as Group::RegisterWindow and Group::RegisterWindowOn.
   [[nodiscard]] static absl::StatusOr<std::shared_ptr<WindowState>> Register(std::shared_ptr<GroupState> group,
-                                                                             const std::string& name,
-                                                                             std::int64_t size_bytes,
+                                                                             const std::string& name, const Part& part,
                                                                              absl::Duration timeout);
   // Releases this rank's part.
   ~WindowState();
@@ -90,7 +94,9 @@ class WindowState {
  private:
   WindowState(std::shared_ptr<GroupState> group, const std::string& name);
 
-  [[nodiscard]] absl::Status MapParts(const v1::RegisterWindowResponse& response, absl::Time deadline);
+  [[nodiscard]] absl::Status MapParts(const v1::RegisterWindowResponse& response, const Part& own, absl::Time deadline);
+  [[nodiscard]] absl::StatusOr<std::unique_ptr<Mapping>> MapUserPart(const v1::RankBuffer& buffer, const Part& own,
+                                                                     absl::string_view what) const;
 
   const std::shared_ptr<GroupState> group_;
   const std::string name_;

@@ -17,6 +17,11 @@ absl::Status CheckStream(Stream stream) {
   return absl::InvalidArgumentError("stream must be null on the host device: the calling thread does the work");
 }
 
+absl::Status NoIpc() {
+  return absl::UnimplementedError(
+      "windows on memory of the caller's own take a CUDA device; this group is on the host");
+}
+
 class HostDataPlane final : public DataPlane {
  public:
   [[nodiscard]] bool IsBlockCount(int block_count) const override { return block_count == 0; }
@@ -29,6 +34,12 @@ class HostDataPlane final : public DataPlane {
   [[nodiscard]] absl::StatusOr<std::unique_ptr<Mapping>> MapControl(UniqueFd fd, std::int64_t size_bytes,
                                                                     absl::string_view what) const override {
     return MapHostMemory(std::move(fd), size_bytes, what);
+  }
+
+  [[nodiscard]] absl::StatusOr<IpcMemory> Share(std::byte*, std::int64_t) const override { return NoIpc(); }
+  [[nodiscard]] absl::StatusOr<std::unique_ptr<Mapping>> MapShared(const IpcMemory&, std::int64_t,
+                                                                   absl::string_view) const override {
+    return NoIpc();
   }
 
   [[nodiscard]] absl::Status AllToAll(const kernels::AllToAllParams& params, Stream stream) const override {

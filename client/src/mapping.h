@@ -21,6 +21,18 @@ class Mapping {
   [[nodiscard]] virtual std::int64_t size_bytes() const = 0;
 };
 
+// Memory that the application keeps mapped itself.
+class UnownedMapping final : public Mapping {
+ public:
+  UnownedMapping(std::byte* data, std::int64_t size_bytes) : data_(data), size_bytes_(size_bytes) {}
+  [[nodiscard]] std::byte* data() const override { return data_; }
+  [[nodiscard]] std::int64_t size_bytes() const override { return size_bytes_; }
+
+ private:
+  std::byte* const data_;
+  const std::int64_t size_bytes_;
+};
+
 // Maps a memfd, readable and writable, and closes the descriptor. `what` names the segment in messages. A descriptor
 // that could shrink under the mapping is refused: touching what is cut off would end this process by SIGBUS.
 //

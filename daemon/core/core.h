@@ -19,6 +19,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 #include <variant>
@@ -63,6 +64,8 @@ struct CoreOptions {
   // Outstanding tickets of one session: a join or window of 64 ranks needs 65.
   int ticket_max_per_session = 4096;
   absl::Duration ticket_lifetime = absl::Seconds(10);
+  // Whether a window may lie on a rank's own memory.
+  bool user_memory = false;
 };
 
 using EndReason = kernels::AbortReason;
@@ -118,9 +121,17 @@ struct TicketGrant {
   std::int64_t size_bytes = 0;
 };
 
+// Device memory of a rank's own: the legacy IPC handle of its allocation, and where in it the memory begins.
+struct UserMemory {
+  std::string ipc_handle;
+  std::int64_t offset_bytes = 0;
+};
+
 struct LeaseGrant {
   BufferInfo buffer;
   TicketGrant ticket;
+  // If set, there is no lease: the buffer has no id, and no ticket is issued.
+  std::optional<UserMemory> user_memory = std::nullopt;
 };
 
 enum class GroupState { kForming, kReady, kAborted };
@@ -164,6 +175,12 @@ struct JoinGrant {
   GroupInfo group;
   TicketGrant control;
   std::vector<LeaseGrant> flags;  // [r]
+};
+
+struct WindowOptions {
+  std::string name;
+  std::int64_t size_bytes = 0;
+  std::optional<UserMemory> user_memory = std::nullopt;  // of this rank, instead of a lease
 };
 
 struct WindowGrant {
@@ -294,7 +311,7 @@ class Core {
   std::uint64_t JoinGroup(const Caller& caller, std::uint64_t session_id, const JoinOptions& options,
                           JoinCallback callback);
   std::uint64_t RegisterWindow(const Caller& caller, std::uint64_t session_id, std::uint64_t group_id,
-                               absl::string_view name, std::int64_t size_bytes, WindowCallback callback);
+                               const WindowOptions& options, WindowCallback callback);
   // Takes a waiting join or window registration back; its callback gets `status`. Returns false if it is not pending
   // any more.
   bool CancelPending(std::uint64_t pending_id, const absl::Status& status);

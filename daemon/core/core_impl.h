@@ -111,9 +111,12 @@ struct Core::Impl {
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex);
 
   // --- core_windows.cc ---
-  absl::StatusOr<GroupWindow*> AddPartLocked(Group* group, int rank, absl::string_view name, std::int64_t size_bytes,
+  absl::StatusOr<GroupWindow*> AddPartLocked(Group* group, int rank, const WindowOptions& wanted,
                                              WindowCallback callback) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex);
   void CompleteWindow(std::uint64_t group_id, const std::string& name);
+  // What the rank of `session_id` needs to map the part of rank `owner`.
+  LeaseGrant GrantPartLocked(const Group& group, const GroupWindow& window, std::size_t owner, std::uint64_t session_id)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex);
   void GrantWindowLocked(Group* group, const std::string& name, Batch* batch, Deferred* after)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex);
   void FailWindowLocked(Group* group, const std::string& name, const absl::Status& status, Deferred* after)

@@ -32,27 +32,50 @@ bool NoParts(const GroupWindow& window) {
   return std::none_of(window.parts.begin(), window.parts.end(), [](const auto& part) { return part.has_value(); });
 }
 
+absl::Status CheckWindowOptions(const WindowOptions& options, bool user_memory_allowed) {
+  A8A_RETURN_IF_ERROR(CheckText("name", options.name, kMaxNameBytes, Emptiness::kRefused));
+  A8A_RETURN_IF_ERROR(CheckRange("size_bytes", options.size_bytes, 1, kMaxBufferBytes));
+  if (!options.user_memory.has_value()) return absl::OkStatus();
+  if (!user_memory_allowed) {
+    return absl::PermissionDeniedError(
+        "windows on memory of a rank's own are off on this daemon: they take IPC handles, which whoever learns them "
+        "can open; legacy_ipc = \"on\" allows them, and \"auto\" does where socket_mode lets in one uid only");
+  }
+  const std::size_t handle_bytes = options.user_memory->ipc_handle.size();
+  if (handle_bytes != kIpcHandleBytes) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("user_memory.ipc_handle has ", handle_bytes, " bytes; it has ", kIpcHandleBytes));
+  }
+  return CheckRange("user_memory.offset_bytes", options.user_memory->offset_bytes, 0, kMaxBufferBytes);
+}
+
 }  // namespace
 
-absl::StatusOr<GroupWindow*> Core::Impl::AddPartLocked(Group* group, int rank, absl::string_view name,
-                                                       std::int64_t size_bytes, WindowCallback callback) {
+absl::StatusOr<GroupWindow*> Core::Impl::AddPartLocked(Group* group, int rank, const WindowOptions& wanted,
+                                                       WindowCallback callback) {
+  const std::string& name = wanted.name;
   if (group->state == GroupState::kAborted) return group->EndedStatus();
   if (group->state == GroupState::kForming) {
     return absl::NotFoundError(absl::StrCat("group ", group->group_id, " is not complete yet"));
+  }
+  if (wanted.user_memory.has_value() && group->device_kind != DeviceKind::kCuda) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("user_memory: group ", group->group_id, " is on the host, and IPC handles are of GPU memory"));
   }
   if (NameTaken(*group, name, rank)) {
     return absl::AlreadyExistsError(
         absl::StrCat("group ", group->group_id, ": rank ", rank, " has registered window \"", name, "\" already"));
   }
-  if (WindowCount(*group) >= kMaxWindows && !group->forming_windows.contains(std::string(name))) {
+  if (WindowCount(*group) >= kMaxWindows && !group->forming_windows.contains(name)) {
     return absl::ResourceExhaustedError(
         absl::StrCat("group ", group->group_id, " has ", WindowCount(*group), " windows; the limit is ", kMaxWindows));
   }
-  GroupWindow& window = group->forming_windows[std::string(name)];
-  window.name = std::string(name);
+  GroupWindow& window = group->forming_windows[name];
+  window.name = name;
   window.parts.resize(Index(group->options.world_size));
   WindowPart part;
-  part.size_bytes = size_bytes;
+  part.size_bytes = wanted.size_bytes;
+  part.user_memory = wanted.user_memory;
   part.pending_id = next_pending_id++;
   part.callback = std::move(callback);
   pending[part.pending_id] = {.group_id = group->group_id, .rank = rank, .window_name = window.name};
@@ -61,9 +84,8 @@ absl::StatusOr<GroupWindow*> Core::Impl::AddPartLocked(Group* group, int rank, a
 }
 
 std::uint64_t Core::RegisterWindow(const Caller& caller, std::uint64_t session_id, std::uint64_t group_id,
-                                   absl::string_view name, std::int64_t size_bytes, WindowCallback callback) {
-  absl::Status status = CheckText("name", name, kMaxNameBytes, Emptiness::kRefused);
-  if (status.ok()) status = CheckRange("size_bytes", size_bytes, 1, kMaxBufferBytes);
+                                   const WindowOptions& options, WindowCallback callback) {
+  absl::Status status = CheckWindowOptions(options, impl_->options.user_memory);
   std::uint64_t pending_id = 0;
   bool complete = false;
   if (status.ok()) {
@@ -72,7 +94,7 @@ std::uint64_t Core::RegisterWindow(const Caller& caller, std::uint64_t session_i
     const auto group = impl_->FindGroupOfRankLocked(caller, session_id, group_id, &rank);
     status = group.status();
     if (status.ok()) {
-      const auto window = impl_->AddPartLocked(*group, rank, name, size_bytes, callback);
+      const auto window = impl_->AddPartLocked(*group, rank, options, callback);
       status = window.status();
       if (window.ok()) {
         pending_id = (*window)->parts[Index(rank)]->pending_id;
@@ -86,7 +108,7 @@ std::uint64_t Core::RegisterWindow(const Caller& caller, std::uint64_t session_i
     return 0;
   }
   if (!complete) return pending_id;
-  impl_->CompleteWindow(group_id, std::string(name));
+  impl_->CompleteWindow(group_id, options.name);
   return 0;
 }
 
@@ -102,6 +124,7 @@ void Core::Impl::CompleteWindow(std::uint64_t group_id, const std::string& name)
     std::vector<Reservation> wanted;
     for (int rank = 0; rank < group.options.world_size; ++rank) {
       const Member& member = *group.members[Index(rank)];
+      if (group.forming_windows.at(name).parts[Index(rank)]->user_memory.has_value()) continue;
       wanted.push_back({.device = member.device,
                         .size_bytes = group.forming_windows.at(name).parts[Index(rank)]->size_bytes,
                         .session_id = member.session_id,
@@ -135,19 +158,20 @@ void Core::Impl::GrantWindowLocked(Group* group, const std::string& name, Batch*
   GroupWindow& window = group->windows[index] = std::move(group->forming_windows.at(name));
   group->forming_windows.erase(name);
   window.completing = false;
-  std::vector<const Lease*> parts;
-  for (std::size_t rank = 0; rank < window.parts.size(); ++rank) {
-    const Lease& lease = leases.Commit(batch->reservations[rank], std::move(batch->allocations[rank]));
-    window.parts[rank]->buffer_id = lease.buffer.buffer_id;
-    window.parts[rank]->size_bytes = lease.buffer.size_bytes;
-    parts.push_back(&lease);
+  std::size_t next = 0;  // of the batch, which has the parts on leases
+  for (auto& part : window.parts) {
+    if (part->user_memory.has_value()) continue;
+    const Lease& lease = leases.Commit(batch->reservations[next], std::move(batch->allocations[next]));
+    part->buffer_id = lease.buffer.buffer_id;
+    part->size_bytes = lease.buffer.size_bytes;
+    ++next;
   }
   *batch = {};
   for (std::size_t rank = 0; rank < window.parts.size(); ++rank) {
     WindowGrant grant;
     grant.window_index = index;
-    for (const Lease* lease : parts) {
-      grant.buffers.push_back({lease->buffer, IssueLocked(group->members[rank]->session_id, lease->allocation)});
+    for (std::size_t owner = 0; owner < window.parts.size(); ++owner) {
+      grant.buffers.push_back(GrantPartLocked(*group, window, owner, group->members[rank]->session_id));
     }
     pending.erase(window.parts[rank]->pending_id);
     window.parts[rank]->pending_id = 0;
@@ -157,6 +181,24 @@ void Core::Impl::GrantWindowLocked(Group* group, const std::string& name, Batch*
   }
   Log("window_registered", {{"group", absl::StrCat(group->group_id)}, {"window", absl::StrCat(index)}, {"name", name}},
       after);
+}
+
+LeaseGrant Core::Impl::GrantPartLocked(const Group& group, const GroupWindow& window, std::size_t owner,
+                                       std::uint64_t session_id) {
+  const WindowPart& part = *window.parts[owner];
+  if (!part.user_memory.has_value()) {
+    const Lease& lease = *leases.Find(part.buffer_id);
+    return {.buffer = lease.buffer, .ticket = IssueLocked(session_id, lease.allocation)};
+  }
+  const Member& member = *group.members[owner];
+  LeaseGrant grant;
+  grant.buffer.device = member.device->provider->device().name;
+  grant.buffer.size_bytes = part.size_bytes;
+  grant.buffer.session_id = member.session_id;
+  grant.buffer.name = window.name;
+  grant.buffer.group_id = group.group_id;
+  grant.user_memory = part.user_memory;
+  return grant;
 }
 
 void Core::Impl::FailPartLocked(Group* group, const std::string& name, int rank, const absl::Status& status,

@@ -30,8 +30,9 @@ struct Member {
 
 // One rank's part of a window.
 struct WindowPart {
-  std::int64_t size_bytes = 0;  // asked for; once leased, the lease's
-  std::uint64_t buffer_id = 0;  // 0 until leased and once released
+  std::int64_t size_bytes = 0;            // asked for; once leased, the lease's
+  std::uint64_t buffer_id = 0;            // 0 until leased and once released
+  std::optional<UserMemory> user_memory;  // instead of a lease
   bool released = false;
   // While the rank waits for the others.
   std::uint64_t pending_id = 0;

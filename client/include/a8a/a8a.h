@@ -157,6 +157,9 @@ A8A_EXPORT int64_t a8a_group_overhead_bytes(const a8a_group* group);
 /* a8a::Group::RegisterWindow. timeout_ns 0: 60 s. */
 A8A_EXPORT int32_t a8a_register_window(a8a_group* group, const char* name, int64_t size_bytes, int64_t timeout_ns,
                                        a8a_window** window);
+/* a8a::Group::RegisterWindowOn. timeout_ns 0: 60 s. */
+A8A_EXPORT int32_t a8a_register_window_on(a8a_group* group, const char* name, void* data, int64_t size_bytes,
+                                          int64_t timeout_ns, a8a_window** window);
 A8A_EXPORT void a8a_window_release(a8a_window* window);
 /* This rank's part; NULL for NULL. */
 A8A_EXPORT void* a8a_window_data(const a8a_window* window);

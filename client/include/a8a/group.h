@@ -87,6 +87,21 @@ class A8A_EXPORT Group {
   [[nodiscard]] absl::StatusOr<std::unique_ptr<Window>> RegisterWindow(const std::string& name, std::int64_t size_bytes,
                                                                        absl::Duration timeout = absl::Seconds(60));
 
+  // As RegisterWindow, with this rank's part on device memory that the caller has allocated by cudaMalloc: bytes
+  // [data, data + size_bytes). Other ranks may give memory of their own or take the pool's, by RegisterWindow. For
+  // memory that an engine has anyway; the pool's is the better choice everywhere else:
+  // - Peers' mappings do not keep it. It must stay allocated, and this process alive, until every rank has released the
+  //   window or left the group. A peer that stores into memory that has gone may lose its CUDA context.
+  // - The daemon must allow it: see its option legacy_ipc. Whoever learns the handle can open the memory.
+  // - The ranks are separate processes.
+  //
+  // Errors: as RegisterWindow, and INVALID_ARGUMENT (not memory of cudaMalloc on the rank's device, or beyond its
+  // allocation), FAILED_PRECONDITION (allocated in a way that cannot be shared: cudaMallocAsync, cuMemCreate; or a
+  // peer's handle cannot be opened), PERMISSION_DENIED (the daemon does not allow it), UNIMPLEMENTED (on the host).
+  [[nodiscard]] absl::StatusOr<std::unique_ptr<Window>> RegisterWindowOn(const std::string& name, void* data,
+                                                                         std::int64_t size_bytes,
+                                                                         absl::Duration timeout = absl::Seconds(60));
+
   // One all-to-all whose splits are used once. On the host it has ended when this returns, and the status is that of
   // the all-to-all; on a GPU it is enqueued on `stream` and can be captured in a graph, the status is that of the
   // launch, and CheckStatus tells what became of it.

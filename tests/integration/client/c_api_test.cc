@@ -195,12 +195,14 @@ TEST(CApiNullTest, NullHandlesAreRefusedOrEmpty) {
   a8a_group* group = nullptr;
   a8a_buffer* buffer = nullptr;
   a8a_window* window = nullptr;
+  char own[1];
   const a8a_join_options join = JoinAs("g", 0, 1);
 
   EXPECT_EQ(a8a_connect(nullptr, nullptr), A8A_INVALID_ARGUMENT);
   EXPECT_EQ(a8a_join(nullptr, &join, &group), A8A_INVALID_ARGUMENT);
   EXPECT_EQ(a8a_buffer_register(nullptr, 1, nullptr, nullptr, 0, &buffer), A8A_INVALID_ARGUMENT);
   EXPECT_EQ(a8a_register_window(nullptr, "w", 1, 0, &window), A8A_INVALID_ARGUMENT);
+  EXPECT_EQ(a8a_register_window_on(nullptr, "w", own, 1, 0, &window), A8A_INVALID_ARGUMENT);
   EXPECT_EQ(a8a_all_to_all(nullptr, nullptr), A8A_INVALID_ARGUMENT);
   EXPECT_EQ(a8a_prepare(nullptr, nullptr, nullptr), A8A_INVALID_ARGUMENT);
   EXPECT_EQ(a8a_all_to_all_prepared(nullptr, nullptr, nullptr, nullptr), A8A_INVALID_ARGUMENT);

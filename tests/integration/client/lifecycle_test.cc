@@ -189,6 +189,9 @@ TEST_F(LifecycleTest, BadWindowsAreRefused) {
   EXPECT_THAT(group->RegisterWindow("w", 100), StatusIs(StatusCode::kAlreadyExists));
   EXPECT_THAT(group->RegisterWindow("", 100), StatusIs(StatusCode::kInvalidArgument));
   EXPECT_THAT(group->RegisterWindow("zero", 0), StatusIs(StatusCode::kInvalidArgument));
+  char own[64];
+  EXPECT_THAT(group->RegisterWindowOn("own", own, sizeof own), StatusIs(StatusCode::kUnimplemented));
+  EXPECT_THAT(group->RegisterWindowOn("null", nullptr, 64), StatusIs(StatusCode::kInvalidArgument));
 }
 
 TEST_F(LifecycleTest, AWindowThatNotEveryRankRegistersIsADeadline) {

@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "absl/time/clock.h"
 #include "tests/integration/daemon/daemon_fixture.h"
 #include "tests/integration/daemon/peer_process.h"
 
@@ -73,6 +74,18 @@ class GroupServiceTest : public DaemonTest {
                             std::int64_t size_bytes, absl::Duration timeout = kPatience) {
     v1::RegisterWindowResponse response;
     return RegisterWindow(session_id, group_id, name, size_bytes, &response, timeout);
+  }
+
+  // Of a window on the rank's own memory, in a group of one.
+  grpc::Status OwnMemoryStatus() {
+    v1::RegisterWindowRequest request;
+    v1::RegisterWindowResponse response;
+    request.set_session_id(first_->id());
+    request.set_group_id(MustFormGroup("g", {first_.get()}).group().group_id());
+    request.set_name("own");
+    request.set_size_bytes(1);
+    request.mutable_user_memory()->set_ipc_handle(std::string(64, 'h'));
+    return Call(client_->group.get(), &v1::GroupService::Stub::RegisterWindow, request, &response);
   }
 
   std::unique_ptr<Session> first_;
@@ -275,6 +288,19 @@ TEST_F(GroupServiceTest, BadWindowArgumentsAreInvalid) {
   EXPECT_THAT(WindowStatus(first_->id(), id, "\t", 1), HasCode(grpc::StatusCode::INVALID_ARGUMENT));
 }
 
+TEST_F(GroupServiceTest, WindowsOnMemoryOfTheirOwnTakeLegacyIpc) {
+  EXPECT_THAT(OwnMemoryStatus(), HasCode(grpc::StatusCode::PERMISSION_DENIED));
+}
+
+class LegacyIpcTest : public GroupServiceTest {
+ protected:
+  LegacyIpcTest() { flags_.push_back("--legacy-ipc=on"); }
+};
+
+TEST_F(LegacyIpcTest, WindowsOnMemoryOfTheirOwnTakeAGpu) {
+  EXPECT_THAT(OwnMemoryStatus(), HasCode(grpc::StatusCode::INVALID_ARGUMENT));
+}
+
 TEST_F(GroupServiceTest, WindowsOfUnknownThingsAreNotFound) {
   const std::uint64_t id = MustFormGroup("g", {first_.get()}).group().group_id();
 
@@ -328,9 +354,11 @@ TEST_F(GroupServiceTest, AWindowDeadlineTakesThisRanksPartBack) {
 
   EXPECT_THAT(WindowStatus(first_->id(), id, "w", kMiB, kShortDeadline), HasCode(grpc::StatusCode::DEADLINE_EXCEEDED));
 
+  // The deadline passes here first, and at the daemon a moment later: were the other rank to come before that, it would
+  // get the window.
+  absl::SleepFor(absl::Milliseconds(500));
   auto call = std::async(std::launch::async, [&] { return WindowStatus(second_->id(), id, "w", kMiB); });
   grpc::Status status;
-  // The deadline passes here first, and at the daemon a moment later.
   EXPECT_TRUE(Eventually([&] {
     status = WindowStatus(first_->id(), id, "w", kMiB);
     return status.error_code() != grpc::StatusCode::ALREADY_EXISTS;

@@ -134,12 +134,15 @@ class CoreFixture : public testing::Test {
     return last.status().ok() ? last.grant().group.group_id : 0;
   }
 
-  Waiting<WindowGrant> Register(const Attached& session, std::uint64_t group_id, const std::string& name,
-                                std::int64_t size_bytes) {
+  Waiting<WindowGrant> Register(const Attached& session, std::uint64_t group_id, const WindowOptions& options) {
     Waiting<WindowGrant> call;
-    call.pending_id = core_->RegisterWindow(session.caller, session.id, group_id, name, size_bytes,
+    call.pending_id = core_->RegisterWindow(session.caller, session.id, group_id, options,
                                             [result = call.result](auto grant) { *result = std::move(grant); });
     return call;
+  }
+  Waiting<WindowGrant> Register(const Attached& session, std::uint64_t group_id, const std::string& name,
+                                std::int64_t size_bytes) {
+    return Register(session, group_id, {.name = name, .size_bytes = size_bytes});
   }
   int FormWindow(const std::vector<Attached>& sessions, std::uint64_t group_id, const std::string& name,
                  std::int64_t size_bytes) {

@@ -83,8 +83,9 @@ class CoreStressTest : public CoreFixture {
     void RegisterWindow(Attached& session) {
       ++test_.calls_.begun;
       const std::string name = "w" + std::to_string(random_() % 2);
-      const std::uint64_t pending = core().RegisterWindow(session.caller, session.id, SomeGroup(session), name, Size(),
-                                                          [test = &test_](const auto&) { ++test->calls_.ended; });
+      const std::uint64_t pending =
+          core().RegisterWindow(session.caller, session.id, SomeGroup(session), {.name = name, .size_bytes = Size()},
+                                [test = &test_](const auto&) { ++test->calls_.ended; });
       if (random_() % 8 == 0) core().CancelPending(pending, absl::CancelledError("never mind"));
     }
     void ReleaseWindow(Attached& session) {

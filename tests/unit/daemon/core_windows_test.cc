@@ -218,5 +218,90 @@ TEST_F(CoreWindowsTest, WindowsMayStillBeRegisteredWhileDraining) {
   EXPECT_EQ(FormWindow(sessions_, group_id_, "w", 1), 0);
 }
 
+// --- Memory of a rank's own ---
+
+class CoreUserMemoryTest : public CoreFixture {
+ protected:
+  void SetUp() override { Form({.user_memory = true}, "cuda:0"); }
+  void TearDown() override {
+    sessions_.clear();
+    CoreFixture::TearDown();
+  }
+
+  void Form(const CoreOptions& options, const std::string& device) {
+    MakeCore(options);
+    sessions_ = AttachMany(2);
+    for (int rank = 0; rank < 2; ++rank) {
+      JoinOptions join = RankOf(rank, 2);
+      join.device = device;
+      const auto call = Join(sessions_[static_cast<std::size_t>(rank)], join);
+      if (rank == 1) group_id_ = call.grant().group.group_id;
+    }
+    leased_bytes_ = GpuLeasedBytes();
+  }
+  [[nodiscard]] std::int64_t GpuLeasedBytes() const { return Everything().devices[1].leased_bytes; }
+  static WindowOptions Own(std::size_t handle_bytes = kIpcHandleBytes, std::int64_t offset_bytes = 512) {
+    return {.name = "w",
+            .size_bytes = 1000,
+            .user_memory = UserMemory{.ipc_handle = std::string(handle_bytes, 'h'), .offset_bytes = offset_bytes}};
+  }
+
+  std::vector<Attached> sessions_;
+  std::uint64_t group_id_ = 0;
+  std::int64_t leased_bytes_ = 0;
+};
+
+TEST_F(CoreUserMemoryTest, RanksMayMixTheirOwnMemoryWithThePool) {
+  const auto own = Register(sessions_[0], group_id_, Own());
+  const auto pool = Register(sessions_[1], group_id_, "w", 5000);
+  ASSERT_THAT(own.status(), IsOk());
+  ASSERT_THAT(pool.status(), IsOk());
+
+  for (const WindowGrant* grant : {&own.grant(), &pool.grant()}) {
+    ASSERT_THAT(grant->buffers, SizeIs(2));
+    const LeaseGrant& first = grant->buffers[0];
+    ASSERT_TRUE(first.user_memory.has_value());
+    EXPECT_EQ(first.user_memory->ipc_handle, std::string(kIpcHandleBytes, 'h'));
+    EXPECT_EQ(first.user_memory->offset_bytes, 512);
+    EXPECT_EQ(first.buffer.size_bytes, 1000);
+    EXPECT_EQ(first.buffer.buffer_id, 0U);
+    EXPECT_EQ(first.buffer.device, "cuda:0");
+    EXPECT_EQ(first.buffer.session_id, sessions_[0].id);
+    const LeaseGrant& second = grant->buffers[1];
+    EXPECT_FALSE(second.user_memory.has_value());
+    EXPECT_NE(second.buffer.buffer_id, 0U);
+    EXPECT_EQ(second.buffer.size_bytes, 2 * kGranularity);
+    const Attached& session = sessions_[grant == &own.grant() ? 0 : 1];
+    EXPECT_THAT(core_->RedeemTicket(session.caller.identity, session.id, second.ticket.value).status(), IsOk());
+  }
+  EXPECT_EQ(GpuLeasedBytes(), leased_bytes_ + 2 * kGranularity);
+
+  for (const Attached& session : sessions_) {
+    EXPECT_THAT(core_->ReleaseWindow(session.caller, session.id, group_id_, own.grant().window_index), IsOk());
+  }
+  EXPECT_EQ(GpuLeasedBytes(), leased_bytes_);
+}
+
+TEST_F(CoreUserMemoryTest, BadHandlesAreRefused) {
+  EXPECT_THAT(Register(sessions_[0], group_id_, Own(63)).status(),
+              StatusIs(StatusCode::kInvalidArgument, HasSubstr("63 bytes; it has 64")));
+  EXPECT_THAT(Register(sessions_[0], group_id_, Own(kIpcHandleBytes, -1)).status(),
+              StatusIs(StatusCode::kInvalidArgument, HasSubstr("offset_bytes")));
+  EXPECT_THAT(Register(sessions_[0], group_id_, Own(kIpcHandleBytes, kMaxBufferBytes + 1)).status(),
+              StatusIs(StatusCode::kInvalidArgument, HasSubstr("offset_bytes")));
+}
+
+TEST_F(CoreUserMemoryTest, HostGroupsHaveNone) {
+  Form({.user_memory = true}, "host");
+  EXPECT_THAT(Register(sessions_[0], group_id_, Own()).status(),
+              StatusIs(StatusCode::kInvalidArgument, HasSubstr("on the host")));
+}
+
+TEST_F(CoreUserMemoryTest, WithoutLeaveItIsRefused) {
+  Form({}, "cuda:0");
+  EXPECT_THAT(Register(sessions_[0], group_id_, Own()).status(),
+              StatusIs(StatusCode::kPermissionDenied, HasSubstr("legacy_ipc")));
+}
+
 }  // namespace
 }  // namespace a8a::daemon

@@ -77,6 +77,7 @@ TEST(OptionTableTest, EveryRowSetsAFieldOfItsOwn) {
       {"admin-uids", "13,14"},
       {"socket-mode", "0600"},
       {"socket-group", "a8a"},
+      {"legacy-ipc", "on"},
   };
   ASSERT_EQ(other_values.size(), OptionTable().size());
 
@@ -91,6 +92,20 @@ TEST(OptionTableTest, EveryRowSetsAFieldOfItsOwn) {
     EXPECT_THAT(changed, ElementsAre(name));
     EXPECT_EQ(Spec(name).format(options), value);
   }
+}
+
+TEST(OptionsTest, LegacyIpcIsOffWhereOthersMayConnectUnlessAsked) {
+  const auto allows = [](mode_t socket_mode, LegacyIpc legacy_ipc) {
+    Options options;
+    options.socket_mode = socket_mode;
+    options.legacy_ipc = legacy_ipc;
+    return AllowsLegacyIpc(options);
+  };
+  EXPECT_FALSE(AllowsLegacyIpc(Options()));
+  EXPECT_FALSE(allows(0606, LegacyIpc::kAuto));
+  EXPECT_TRUE(allows(0600, LegacyIpc::kAuto));
+  EXPECT_FALSE(allows(0600, LegacyIpc::kOff));
+  EXPECT_TRUE(allows(0660, LegacyIpc::kOn));
 }
 
 TEST(OptionTableTest, OutOfRangeAndMalformedValuesAreRefused) {
