@@ -19,6 +19,8 @@
 #include "client/tools/bench/control.h"
 #include "client/tools/bench/control_report.h"
 #include "client/tools/bench/control_roles.h"
+#include "client/tools/bench/cuda.h"
+#include "client/tools/bench/cuda_roles.h"
 #include "client/tools/machine.h"
 #include "client/tools/progress.h"
 #include "client/tools/rank_processes.h"
@@ -39,19 +41,20 @@ constexpr char kFooter[] =
 
 struct Options {
   ControlConfig control;
+  CudaConfig cuda;
+  bool runs_cuda = false;  // else control
   std::string runtime_dir = "/run/a8a";
   std::string json;  // empty: none
   bool quiet = false;
 };
 
-void AddControl(CLI::App* app, Options* options) {
-  CLI::App* control =
-      app->add_subcommand("control", "Control plane: start of a group, many sessions and groups, Attach and GetStats");
-  control->footer(kFooter);
+// A subcommand with the flags that all have.
+CLI::App* AddSubcommand(CLI::App* app, const char* name, const char* description, Options* options) {
+  CLI::App* command = app->add_subcommand(name, description);
+  command->footer(kFooter);
   // As in most programs, the last of a repeated flag counts.
-  control->option_defaults()->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
-  ControlConfig& config = options->control;
-  control->add_option("--runtime-dir", options->runtime_dir, "Where the daemon's sockets are")
+  command->option_defaults()->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
+  command->add_option("--runtime-dir", options->runtime_dir, "Where the daemon's sockets are")
       ->check(CLI::Validator(
           [](const std::string& text) {
             if (!text.empty() && text.size() <= kMaxRuntimeDirBytes) return std::string();
@@ -59,7 +62,39 @@ void AddControl(CLI::App* app, Options* options) {
           },
           "DIR"))
       ->capture_default_str();
-  control->add_option("--json", options->json, "Also write one JSON object to FILE; -: stdout")->type_name("FILE");
+  command->add_option("--json", options->json, "Also write one JSON object to FILE; -: stdout")->type_name("FILE");
+  command->add_flag("--quiet", options->quiet, "No progress");
+  return command;
+}
+
+void AddCuda(CLI::App* app, Options* options) {
+  CLI::App* cuda = AddSubcommand(app, "cuda", "All-to-alls on GPUs, by size, skew, layout and cadence", options);
+  CudaConfig& config = options->cuda;
+  cuda->add_option("--ranks", config.world_sizes, "World sizes, one after the other; rank r is on device r mod devices")
+      ->check(CLI::Range(1, kMaxWorldSize))
+      ->delimiter(',')
+      ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll)
+      ->capture_default_str();
+  cuda->add_option("--bytes", config.sizes_bytes, "Bytes that a rank sends, rounded to rows for every rank")
+      ->check(CLI::Range(std::int64_t{1}, std::int64_t{1} << 34))
+      ->delimiter(',')
+      ->expected(1, kMaxSizes)
+      ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll)
+      ->capture_default_str();
+  cuda->add_option("--row-bytes", config.row_bytes, "Of each row")
+      ->check(CLI::Range(std::int64_t{1}, std::int64_t{1} << 24))
+      ->capture_default_str();
+  cuda->add_option("--launches", config.launches, "In one graph")->check(CLI::Range(2, 1000))->capture_default_str();
+  cuda->add_option("--repeats", config.repeats, "Of each measurement")
+      ->check(CLI::Range(3, kMaxRepeats))
+      ->capture_default_str();
+  cuda->callback([options] { options->runs_cuda = true; });
+}
+
+void AddControl(CLI::App* app, Options* options) {
+  CLI::App* control = AddSubcommand(
+      app, "control", "Control plane: start of a group, many sessions and groups, Attach and GetStats", options);
+  ControlConfig& config = options->control;
   control->add_option("--seconds", config.seconds, "For each of the four measurements")
       ->check(CLI::Range(1, 600))
       ->capture_default_str();
@@ -75,7 +110,6 @@ void AddControl(CLI::App* app, Options* options) {
   control->add_option("--groups", config.group_count, "Groups at once, of the sessions in equal parts")
       ->check(CLI::Range(0, 1000))
       ->capture_default_str();
-  control->add_flag("--quiet", options->quiet, "No progress");
 }
 
 std::optional<int> ParseFlags(int argc, char** argv, Options* options) {
@@ -83,6 +117,7 @@ std::optional<int> ParseFlags(int argc, char** argv, Options* options) {
   app.set_version_flag("--version", absl::StrCat("a8a-bench ", kVersion));
   app.require_subcommand(1);
   AddControl(&app, options);
+  AddCuda(&app, options);
   try {
     app.parse(argc, argv);
     if (options->control.group_count > options->control.session_count) {
@@ -98,6 +133,8 @@ std::optional<int> ParseFlags(int argc, char** argv, Options* options) {
   // Names that two runs at the same time do not share.
   absl::SNPrintF(options->control.tag, sizeof(options->control.tag), "bench-%d-%08x", ::getpid(),
                  std::random_device()());
+  options->cuda.runtime_dir = options->runtime_dir;
+  options->cuda.tag = options->control.tag;
   return std::nullopt;
 }
 
@@ -121,24 +158,44 @@ int Fail(const absl::Status& status) {
   std::abort();
 }
 
+// What a run leaves.
+struct Report {
+  absl::Status status;
+  int interrupted_by = 0;
+  std::string text;
+  std::string json;
+};
+
+Report MeasureControl(const Options& options, tools::Progress* progress) {
+  const tools::Machine machine = tools::DescribeMachine();
+  const ControlOutcome outcome = RunControl(options.control, progress);
+  return {outcome.status, outcome.interrupted_by, ControlText(machine, options.control, outcome.results),
+          ControlJson(machine, options.control, outcome.results)};
+}
+
+Report MeasureCuda(const Options& options, tools::Progress* progress) {
+  const CudaOutcome outcome = RunCuda(options.cuda, progress);
+  return {outcome.status, outcome.interrupted_by, CudaText(options.cuda, outcome), CudaJson(options.cuda, outcome)};
+}
+
 int Main(int argc, char** argv) {
-  if (const auto rank = tools::RankInvocation::FromArguments(argc, argv)) return RunControlRole(*rank);
+  if (const auto rank = tools::RankInvocation::FromArguments(argc, argv)) {
+    return rank->role == kCudaRole ? RunCudaRole(*rank) : RunControlRole(*rank);
+  }
   Options options;
   if (const std::optional<int> status = ParseFlags(argc, argv, &options)) return *status;
-  const tools::Machine machine = tools::DescribeMachine();
-  ControlOutcome outcome;
+  Report report;
   {
     tools::Progress progress(options.quiet ? tools::Progress::Verbosity::kQuiet : tools::Progress::Verbosity::kShown);
-    outcome = RunControl(options.control, &progress);
+    report = options.runs_cuda ? MeasureCuda(options, &progress) : MeasureControl(options, &progress);
   }
-  if (outcome.interrupted_by != 0) EndBySignal(outcome.interrupted_by);
-  if (!outcome.status.ok()) return Fail(outcome.status);
+  if (report.interrupted_by != 0) EndBySignal(report.interrupted_by);
+  if (!report.status.ok()) return Fail(report.status);
   const bool json_on_stdout = options.json == "-";
-  const std::string json = ControlJson(machine, options.control, outcome.results);
-  if (json_on_stdout) std::fputs(json.c_str(), stdout);
-  std::fputs(ControlText(machine, options.control, outcome.results).c_str(), json_on_stdout ? stderr : stdout);
+  if (json_on_stdout) std::fputs(report.json.c_str(), stdout);
+  std::fputs(report.text.c_str(), json_on_stdout ? stderr : stdout);
   if (!options.json.empty() && !json_on_stdout) {
-    if (const absl::Status status = WriteJson(options.json, json); !status.ok()) return Fail(status);
+    if (const absl::Status status = WriteJson(options.json, report.json); !status.ok()) return Fail(status);
   }
   return kExitOk;
 }

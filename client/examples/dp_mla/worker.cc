@@ -191,11 +191,12 @@ absl::Status Worker::PrepareStep(std::int64_t step) {
   for (Lane& lane : lanes_) {
     if (!StartTogether({.step = step})) return absl::OkStatus();
     std::int64_t ns = 0;
-    A8A_RETURN_IF_ERROR(Timed(&ns, [&] {
+    const auto prepare = [&] {
       A8A_RETURN_IF_ERROR(group_->Prepare(&lane.plan, lane.a8a_input(), lane.a8a_output(), SplitsOf(lane.direction),
                                           kChannel, memory_->stream()));
       return Finish();
-    }));
+    };
+    A8A_RETURN_IF_ERROR(Timed(&ns, prepare));
     job_.RecordPrepare({.step = step, .direction = lane.direction}, ns);
   }
   return absl::OkStatus();
@@ -214,13 +215,14 @@ absl::Status Worker::RunAllToAll(const Position& position, Lane* lane) {
 
 absl::Status Worker::AllToAll(const Position& position, const Lane& lane) {
   std::int64_t ns = 0;
-  A8A_RETURN_IF_ERROR(Timed(&ns, [&] {
+  const auto move = [&] {
     A8A_RETURN_IF_ERROR(config_.mode == Mode::kPrepared
                             ? group_->AllToAll(lane.plan, lane.input->device(), memory_->stream())
                             : group_->AllToAll(lane.a8a_input(), lane.a8a_output(), SplitsOf(lane.direction), kChannel,
                                                memory_->stream()));
     return Finish();
-  }));
+  };
+  A8A_RETURN_IF_ERROR(Timed(&ns, move));
   job_.RecordAllToAll(position, ns);
   return absl::OkStatus();
 }
