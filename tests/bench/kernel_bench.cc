@@ -1,6 +1,6 @@
 // Times the kernels of the CUDA data plane, ranks as processes on one GPU (start MPS first).
 //
-//   kernel_bench WORLD_SIZE BLOCK_COUNT [all | quick]
+//   kernel_bench WORLD_SIZE BLOCK_COUNT
 //
 // Every figure: a graph of kLaunches launches (or as many launches one by one), run twice, the second timed with
 // events; median of kRepeats, the slowest rank. Bytes are what one rank sends, its own rows included; TB/s counts bytes
@@ -8,7 +8,6 @@
 #include <cuda_runtime_api.h>
 
 #include <algorithm>
-#include <cmath>
 #include <cstdio>
 #include <cstdlib>
 #include <functional>
@@ -267,29 +266,7 @@ Matrix Uniform(int world, std::int64_t rows) {
   return Matrix(Index(world), std::vector<std::int64_t>(Index(world), rows));
 }
 
-// Every rank sends `total` rows, destination k places on gets a share of weight 1 / (k + 1)^exponent.
-Matrix Zipf(int world, std::int64_t total, double exponent) {
-  Matrix rows = Uniform(world, 0);
-  double sum = 0;
-  for (int k = 0; k < world; ++k) sum += std::pow(k + 1, -exponent);
-  for (int s = 0; s < world; ++s) {
-    std::int64_t left = total;
-    for (int d = 0; d < world; ++d) {
-      const auto share = static_cast<std::int64_t>(static_cast<double>(total) * std::pow(d + 1, -exponent) / sum);
-      rows[Index(s)][Index(d)] = d == world - 1 ? left : share;
-      left -= share;
-    }
-  }
-  return rows;
-}
-
-Matrix AllToOne(int world, std::int64_t total) {
-  Matrix rows = Uniform(world, 0);
-  for (auto& of_sender : rows) of_sender[0] = total;
-  return rows;
-}
-
-void BenchSize(GpuGroup& group, cudaStream_t stream, std::int64_t bytes, bool all) {
+void BenchSize(GpuGroup& group, cudaStream_t stream, std::int64_t bytes) {
   const int world = group.world_size();
   const Matrix rows = Uniform(world, bytes / kRowBytes / world);
   Job job(group, rows, kRowBytes, /*transposed=*/false, stream);
@@ -307,40 +284,13 @@ void BenchSize(GpuGroup& group, cudaStream_t stream, std::int64_t bytes, bool al
   print("earlier structure", Time(group, stream, [&](int i) { job.Earlier(i % 2); }));
   job.CheckDense(0);
   print("one-shot", Time(group, stream, [&](int i) { job.OneShot(i % 2); }));
-  if (!all) return;
   print("prepared, same window", Time(group, stream, [&](int) { job.Prepared(0); }));
   Job transposed(group, rows, kRowBytes, /*transposed=*/true, stream);
   for (int w = 0; w < 2; ++w) transposed.Prepare(w);
   print("prepared, transposed", Time(group, stream, [&](int i) { transposed.Prepared(i % 2); }));
 }
 
-void BenchMemcpy(GpuGroup& group, cudaStream_t stream, std::int64_t bytes) {
-  const int world = group.world_size();
-  std::vector<cudaStream_t> streams(Index(world));
-  for (auto& s : streams) A8A_CUDA(cudaStreamCreateWithFlags(&s, cudaStreamNonBlocking));
-  DeviceBuffer from(static_cast<std::size_t>(bytes * world));
-  DeviceBuffer to(static_cast<std::size_t>(bytes * world));
-  cudaEvent_t fork = nullptr;
-  A8A_CUDA(cudaEventCreateWithFlags(&fork, cudaEventDisableTiming));
-  std::vector<cudaEvent_t> joins(Index(world));
-  for (auto& join : joins) A8A_CUDA(cudaEventCreateWithFlags(&join, cudaEventDisableTiming));
-  // Rank 0 copies for all, the others watch.
-  const double us = Time(group, stream, [&](int) {
-    if (group.rank() != 0) return;
-    A8A_CUDA(cudaEventRecord(fork, stream));
-    for (std::size_t i = 0; i < streams.size(); ++i) {
-      A8A_CUDA(cudaStreamWaitEvent(streams[i], fork, 0));
-      A8A_CUDA(cudaMemcpyAsync(to.get() + i * static_cast<std::size_t>(bytes),
-                               from.get() + i * static_cast<std::size_t>(bytes), static_cast<std::size_t>(bytes),
-                               cudaMemcpyDeviceToDevice, streams[i]));
-      A8A_CUDA(cudaEventRecord(joins[i], streams[i]));
-      A8A_CUDA(cudaStreamWaitEvent(stream, joins[i], 0));
-    }
-  });
-  Print(group, "cudaMemcpyAsync, one process", bytes, us);
-}
-
-std::string Bench(GpuGroup& group, bool all) {
+std::string Bench(GpuGroup& group) {
   cudaStream_t stream = nullptr;
   A8A_CUDA(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking));
   const int world = group.world_size();
@@ -349,40 +299,11 @@ std::string Bench(GpuGroup& group, bool all) {
   for (const std::int64_t bytes : {std::int64_t{589824}, std::int64_t{2359296}, std::int64_t{9437184}, kMaxBytes}) {
     if (bytes > smallest) sizes.push_back(bytes);
   }
-  for (const std::int64_t bytes : sizes) BenchSize(group, stream, bytes, all);
+  for (const std::int64_t bytes : sizes) BenchSize(group, stream, bytes);
   {
     Job job(group, Uniform(world, 1), kRowBytes, /*transposed=*/false, stream);
     Print(group, "Prepare", smallest, Time(group, stream, [&](int i) { job.Prepare(i % 2); }));
   }
-  if (!all) return "";
-  for (const std::int64_t bytes : {std::int64_t{2359296}, std::int64_t{4718592}}) {
-    const std::int64_t total = bytes / kRowBytes;
-    const auto time = [&](const char* name, const Matrix& rows) {
-      Job job(group, rows, kRowBytes, /*transposed=*/false, stream);
-      for (int w = 0; w < 2; ++w) job.Prepare(w);
-      Print(group, name, bytes, Time(group, stream, [&](int i) { job.Prepared(i % 2); }));
-      job.CheckDense(1);
-    };
-    time("balanced", Uniform(world, total / world));
-    time("all to rank 0", AllToOne(world, total));
-    time("Zipf 1.2", Zipf(world, total, 1.2));
-  }
-  for (const bool transposed : {false, true}) {
-    Job job(group, Uniform(world, 9437184 / 1024 / world), 1024, transposed, stream);
-    for (int w = 0; w < 2; ++w) job.Prepare(w);
-    Print(group, transposed ? "rows of 1 kB, transposed" : "rows of 1 kB", 9437184,
-          Time(group, stream, [&](int i) { job.Prepared(i % 2); }));
-  }
-  Matrix two = Uniform(world, 0);
-  for (int rank = 0; rank < world; ++rank) {
-    two[Index(rank)][Index(rank)] = 1;
-    two[Index(rank)][Index(rank ^ 1)] = 1;
-  }
-  Job sparse(group, two, kRowBytes, /*transposed=*/false, stream);
-  for (int w = 0; w < 2; ++w) sparse.Prepare(w);
-  Print(group, "one row to oneself and a neighbour", 2 * kRowBytes,
-        Time(group, stream, [&](int i) { sparse.Prepared(i % 2); }));
-  for (const std::int64_t bytes : {std::int64_t{9437184}, kMaxBytes}) BenchMemcpy(group, stream, bytes);
   return "";
 }
 
@@ -390,8 +311,8 @@ std::string Bench(GpuGroup& group, bool all) {
 }  // namespace a8a::bench
 
 int main(int argc, char** argv) {
-  if (argc < 3) {
-    std::fprintf(stderr, "usage: kernel_bench WORLD_SIZE BLOCK_COUNT [all | quick]\n");
+  if (argc != 3) {
+    std::fprintf(stderr, "usage: kernel_bench WORLD_SIZE BLOCK_COUNT\n");
     return 2;
   }
   const int world = std::atoi(argv[1]);
@@ -399,9 +320,8 @@ int main(int argc, char** argv) {
   options.block_count = std::atoi(argv[2]);
   options.window_count = 3;
   options.window_bytes = a8a::bench::kMaxBytes + 4096 * 1024;
-  const bool all = argc < 4 || std::string(argv[3]) == "all";
   const std::string failure =
-      a8a::kernels::test::RunRanks(world, options, [&](auto& group) { return a8a::bench::Bench(group, all); });
+      a8a::kernels::test::RunRanks(world, options, [&](auto& group) { return a8a::bench::Bench(group); });
   if (!failure.empty()) std::fprintf(stderr, "%s\n", failure.c_str());
   return failure.empty() ? 0 : 1;
 }

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""Turns what kernel_bench printed into a record of tests/bench/results.
+"""Turns what kernel_bench printed, or the JSON of a8a-bench cuda, into a record of tests/bench/results.
 
-    kernel_bench 8 12 all | kernel_bench_json.py --device NAME --driver 580.1 --gpu-count 1 --command TEXT > FILE
+    kernel_bench 8 12 | kernel_bench_json.py --device NAME --driver 580.1 --gpu-count 1 --command TEXT > FILE
 """
 import argparse
 import datetime
@@ -10,7 +10,7 @@ import re
 import sys
 
 LINE = re.compile(r"(\d+) ranks\s+(\d+) blocks\s+(.*?)\s{2,}(\d+) B\s+([\d.]+) us\s+([\d.]+) TB/s")
-PEERS = ("earlier structure", "cudaMemcpyAsync, one process", "PyTorch all_to_all_vdev")
+PEERS = ("earlier structure", "PyTorch all_to_all_vdev", "PyTorch all_to_all_single (NCCL)")
 HOW = ("each rank a process; a graph of many launches, or as many one by one, run twice, the second timed with events; "
        "median of the repeats, slowest rank; bytes are those that one rank sends, its own rows included; TB/s counts bytes read and written by all "
        "ranks; launches alternate between two windows unless said otherwise")
@@ -34,12 +34,19 @@ def main():
     for name in ("device", "driver", "command"):
         parser.add_argument("--" + name, required=True)
     parser.add_argument("--gpu-count", type=int, required=True)
-    arguments = parser.parse_args()
-    records = [record(match) for match in map(LINE.match, sys.stdin) if match]
-    if not records:
-        sys.exit("kernel_bench_json.py: no line of kernel_bench on standard input")
-    json.dump({**vars(arguments), "date": datetime.date.today().isoformat(), "how": HOW, "records": records}, sys.stdout,
-              indent=1)
+    parser.add_argument("--record", help="JSON of a8a-bench cuda; default: kernel_bench's lines on standard input")
+    arguments = vars(parser.parse_args())
+    path = arguments.pop("record")
+    head = {**arguments, "date": datetime.date.today().isoformat()}
+    if path:
+        with open(path, encoding="utf-8") as file:
+            body = json.load(file)
+        body.pop("device")
+    else:
+        body = {"how": HOW, "records": [record(match) for match in map(LINE.match, sys.stdin) if match]}
+    if not body["records"]:
+        sys.exit("kernel_bench_json.py: nothing was measured")
+    json.dump({**head, **body}, sys.stdout, indent=1)
     print()
 
 

@@ -1,12 +1,14 @@
 #!/usr/bin/env python3
-"""Times PyTorch's all-to-all with splits on the device, torch.ops.symm_mem.all_to_all_vdev, as a peer of kernel_bench.
+"""Times PyTorch's all-to-alls as peers of kernel_bench and a8a-bench cuda.
 
-    torch_all_to_all.py WORLD_SIZE BYTES_PER_RANK...
+    torch_all_to_all.py [--system vdev|nccl] [--blocks N] WORLD_SIZE BYTES_PER_RANK...
 
-Ranks are processes that share the first GPU: start MPS first. Rows have 18,432 bytes, as in kernel_bench, and every pair
-of ranks gets the same number of them. Prints lines in the form of kernel_bench's. Every figure: LAUNCHES calls, in a
-graph or one by one, run twice, the second timed with events; median of REPEATS, the slowest rank. Outputs are checked.
-Exit status 3: this PyTorch has no such all-to-all.
+vdev: torch.ops.symm_mem.all_to_all_vdev, with splits on the device. nccl: torch.distributed.all_to_all_single, with
+even splits known to the host. Rank r is a process on device r modulo the number of devices; where ranks share one, start MPS
+first (NCCL refuses). Rows have 18,432 bytes unless --row-bytes says otherwise, and every pair of ranks gets the same
+number of them. Prints lines in the form of kernel_bench's. Every figure: LAUNCHES calls, in a graph or one by one, run
+twice, the second timed with events; median of REPEATS, the slowest rank. Outputs are checked.
+Exit status 3: this PyTorch has no all_to_all_vdev.
 """
 
 import argparse
@@ -19,45 +21,63 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing as multiprocessing
 
-ROW_ELEMENTS = 9216  # of bfloat16
-DEVICE = torch.device("cuda", 0)  # with its index, as the peers compare it
 LAUNCHES = 50
 REPEATS = 11
 WARM_UPS = 2
 CASES = {"launched one by one": False, "in a graph": True}
+NAMES = {"vdev": "PyTorch all_to_all_vdev", "nccl": "PyTorch all_to_all_single (NCCL)"}
 
 
-class Job:
+class VdevJob:
     """One rank's tensors: every rank sends `rows` rows to every rank."""
 
-    def __init__(self, rank, world_size, rows, group_name, symm_mem):
-        self._rank, self._world_size, self._rows, self._group_name = rank, world_size, rows, group_name
-        shape = (rows * world_size, ROW_ELEMENTS)
-        self._input = symm_mem.empty(shape, dtype=torch.bfloat16, device=DEVICE)
-        self._output = symm_mem.empty(shape, dtype=torch.bfloat16, device=DEVICE).fill_(-1)
-        self._splits = symm_mem.empty(world_size, dtype=torch.int64, device=DEVICE).fill_(rows)
-        self._output_splits = symm_mem.empty((2, world_size), dtype=torch.int64, device=DEVICE).zero_()
-        for tensor in (self._input, self._output, self._splits, self._output_splits):
-            symm_mem.rendezvous(tensor, group=group_name)
-        # Exact in bfloat16: at most 64 ranks.
-        for peer in range(world_size):
-            self._input[peer * rows : (peer + 1) * rows] = rank * 2 + peer % 2
-        torch.cuda.synchronize()
-        dist.barrier()
+    def __init__(self, rank, options, rows, device):
+        import torch.distributed._symmetric_memory as symm_mem
+
+        self._group_name = dist.group.WORLD.group_name
+        symm_mem.set_backend("NVSHMEM")
+        symm_mem.enable_symm_mem_for_group(self._group_name)
+        world_size = options.world_size
+        shape = (rows * world_size, options.row_bytes // 2)
+        self.input = symm_mem.empty(shape, dtype=torch.bfloat16, device=device)
+        self.output = symm_mem.empty(shape, dtype=torch.bfloat16, device=device).fill_(-1)
+        self._splits = symm_mem.empty(world_size, dtype=torch.int64, device=device).fill_(rows)
+        self._output_splits = symm_mem.empty((2, world_size), dtype=torch.int64, device=device).zero_()
+        for tensor in (self.input, self.output, self._splits, self._output_splits):
+            symm_mem.rendezvous(tensor, group=self._group_name)
 
     def launch(self):
         torch.ops.symm_mem.all_to_all_vdev(
-            self._input, self._output, self._splits, self._output_splits, self._group_name
+            self.input, self.output, self._splits, self._output_splits, self._group_name
         )
 
-    def check(self):
-        """Raises RuntimeError where the output is not what the peers sent."""
-        torch.cuda.synchronize()
-        for peer in range(self._world_size):
-            rows = self._output[peer * self._rows : (peer + 1) * self._rows]
-            want = peer * 2 + self._rank % 2
-            if not bool((rows == want).all()):
-                raise RuntimeError(f"wrong rows from rank {peer}: expected {want}, got {rows.flatten()[:4].tolist()}")
+
+class NcclJob:
+    def __init__(self, rank, options, rows, device):
+        shape = (rows * options.world_size, options.row_bytes // 2)
+        self.input = torch.empty(shape, dtype=torch.bfloat16, device=device)
+        self.output = torch.empty(shape, dtype=torch.bfloat16, device=device).fill_(-1)
+
+    def launch(self):
+        dist.all_to_all_single(self.output, self.input)
+
+
+def fill(job, rank, world_size, rows):
+    # Exact in bfloat16: at most 64 ranks.
+    for peer in range(world_size):
+        job.input[peer * rows : (peer + 1) * rows] = rank * 2 + peer % 2
+    torch.cuda.synchronize()
+    dist.barrier()
+
+
+def check(job, rank, world_size, rows):
+    """Raises RuntimeError where the output is not what the peers sent."""
+    torch.cuda.synchronize()
+    for peer in range(world_size):
+        got = job.output[peer * rows : (peer + 1) * rows]
+        want = peer * 2 + rank % 2
+        if not bool((got == want).all()):
+            raise RuntimeError(f"wrong rows from rank {peer}: expected {want}, got {got.flatten()[:4].tolist()}")
 
 
 def time_calls(run):
@@ -97,50 +117,52 @@ def slowest(value, world_size):
     return max(values)
 
 
-def run_rank(rank, world_size, size, store):
+def run_rank(rank, options, size, store):
     """One rank's process; `store` is a path that the ranks meet at."""
-    os.environ["RANK"], os.environ["WORLD_SIZE"], os.environ["LOCAL_RANK"] = str(rank), str(world_size), "0"
-    import torch.distributed._symmetric_memory as symm_mem
-
-    torch.cuda.set_device(DEVICE)
-    dist.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=world_size)
-    group_name = dist.group.WORLD.group_name
-    symm_mem.set_backend("NVSHMEM")
-    symm_mem.enable_symm_mem_for_group(group_name)
-    job = Job(rank, world_size, size // (2 * ROW_ELEMENTS * world_size), group_name, symm_mem)
+    world_size = options.world_size
+    # With its index: PyTorch compares it with that of its peers.
+    device = torch.device("cuda", rank % torch.cuda.device_count())
+    os.environ.update(RANK=str(rank), WORLD_SIZE=str(world_size), LOCAL_RANK=str(device.index))
+    torch.cuda.set_device(device)
+    backend = "cpu:gloo,cuda:nccl" if options.system == "nccl" else "gloo"
+    dist.init_process_group(backend, init_method=f"file://{store}", rank=rank, world_size=world_size)
+    rows = max(1, size // (options.row_bytes * world_size))
+    job = (VdevJob if options.system == "vdev" else NcclJob)(rank, options, rows, device)
+    fill(job, rank, world_size, rows)
     job.launch()
-    job.check()
+    check(job, rank, world_size, rows)
+    moved = rows * world_size * options.row_bytes
     for name, in_graph in CASES.items():
         us = slowest(time_calls(make_run(job, in_graph)), world_size)
-        job.check()
+        check(job, rank, world_size, rows)
         if rank == 0:
-            blocks = int(os.environ["TORCH_SYMMMEM_NBLOCKS"])
-            tb_per_s = 2 * world_size * size / us / 1e6
-            label = f"PyTorch all_to_all_vdev, {name}"
-            print(f"{world_size} ranks {blocks:3d} blocks  {label:<44} {size:>10} B {us:8.2f} us {tb_per_s:6.3f} TB/s")
+            tb_per_s = 2 * world_size * moved / us / 1e6
+            label = f"{NAMES[options.system]}, {name}"
+            figures = f"{moved:>10} B {us:8.2f} us {tb_per_s:6.3f} TB/s"
+            print(f"{world_size} ranks {options.blocks:3d} blocks  {label:<44}  {figures}")
             sys.stdout.flush()
     dist.destroy_process_group()
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("world_size", type=int)
+    parser.add_argument("--system", choices=NAMES, default="vdev")
     parser.add_argument(
         "--blocks", type=int, default=32, help="TORCH_SYMMMEM_NBLOCKS; its share for a peer must divide the bytes (32)"
     )
+    parser.add_argument("--row-bytes", type=int, default=18432)
+    parser.add_argument("world_size", type=int)
     parser.add_argument("sizes", type=int, nargs="+", metavar="bytes_per_rank")
-    arguments = parser.parse_args()
-    os.environ["TORCH_SYMMMEM_NBLOCKS"] = str(arguments.blocks)
-    if not hasattr(torch.ops.symm_mem, "all_to_all_vdev"):
+    options = parser.parse_args()
+    os.environ["TORCH_SYMMMEM_NBLOCKS"] = str(options.blocks)
+    if options.system == "vdev" and not hasattr(torch.ops.symm_mem, "all_to_all_vdev"):
         print(f"torch {torch.__version__} has no symm_mem.all_to_all_vdev", file=sys.stderr)
         return 3
     # New processes for each size: one process that does several ends in a device-side assertion (PyTorch 2.11).
-    for size in arguments.sizes:
+    for size in options.sizes:
         with tempfile.TemporaryDirectory() as directory:
             multiprocessing.spawn(
-                run_rank,
-                args=(arguments.world_size, size, os.path.join(directory, "store")),
-                nprocs=arguments.world_size,
+                run_rank, args=(options, size, os.path.join(directory, "store")), nprocs=options.world_size
             )
     return 0
 
