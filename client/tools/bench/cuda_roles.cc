@@ -130,6 +130,7 @@ class CudaRank {
   absl::Status Start() {
     int count = 0;
     A8A_RETURN_IF_ERROR(ToStatus(cudaGetDeviceCount(&count), "looking for CUDA devices"));
+    if (count < 1) return absl::FailedPreconditionError("there is no CUDA device here");
     const int ordinal = rank_ % count;
     A8A_RETURN_IF_ERROR(ToStatus(cudaSetDevice(ordinal), "taking a CUDA device"));
     cudaDeviceProp properties = {};

@@ -101,5 +101,24 @@ TEST_F(ProgramsTest, BenchmarkFlagsThatDoNotFitAreRefused) {
   EXPECT_EQ(RunProgram({A8A_BENCH_PATH, "control", "--help"}).exit.code, 0);
 }
 
+TEST_F(ProgramsTest, CudaBenchmarkFlagsThatDoNotFitAreRefused) {
+  for (const char* flag : {"--ranks=0,2", "--bytes=0", "--launches=1", "--repeats=102", "--no-such-flag"}) {
+    const ProgramResult result = RunProgram({A8A_BENCH_PATH, "cuda", flag});
+    EXPECT_EQ(result.exit.code, 2) << flag << ": " << result.err;
+  }
+  EXPECT_EQ(RunProgram({A8A_BENCH_PATH, "cuda", "--help"}).exit.code, 0);
+}
+
+// Whichever is missing first: CUDA in this build, a device here, or that device at the daemon, which has the host's
+// memory.
+TEST_F(ProgramsTest, CudaBenchmarkSaysWhatIsMissing) {
+  const ProgramResult result = RunProgram(
+      {A8A_BENCH_PATH, "cuda", "--quiet", "--ranks=1", absl::StrCat("--runtime-dir=", daemon_->runtime_dir())});
+
+  EXPECT_EQ(result.exit.code, 1);
+  EXPECT_THAT(result.err, HasSubstr("a8a-bench: rank 0"));
+  EXPECT_THAT(result.out, IsEmpty());
+}
+
 }  // namespace
 }  // namespace a8a::testing
