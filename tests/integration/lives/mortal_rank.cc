@@ -1,6 +1,6 @@
-// mortal_rank RUNTIME_DIR GROUP RANK WORLD_SIZE: joins, registers windows and repeats all-to-alls, whose every byte it
-// checks, until the group ends; then begins again under the same name, for ever. It is meant to be killed at any
-// instant.
+// mortal_rank RUNTIME_DIR GROUP RANK WORLD_SIZE TIMEOUT_MS: joins, registers windows and repeats all-to-alls, whose
+// every byte it checks, until the group ends; then begins again under the same name, for ever. It is meant to be killed
+// at any instant.
 //
 // Prints "running ID" after the first all-to-all of a group, and "ended NS STATUS" when a group has ended for it, at NS
 // of the monotonic clock. Exit status 1, after the reason: an error other than the group's end, or a wrong byte.
@@ -13,10 +13,12 @@
 #include <memory>
 #include <string>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "a8a/client.h"
 #include "absl/strings/str_cat.h"
+#include "absl/time/time.h"
 #include "kernels/base/status_macros.h"
 
 namespace {
@@ -33,17 +35,21 @@ char ByteOf(int sender, std::int64_t turn) { return static_cast<char>(sender * 2
 
 class MortalRank {
  public:
-  MortalRank(std::string name, int rank, int world_size)
+  MortalRank(std::string name, int rank, int world_size, absl::Duration timeout)
       : name_(std::move(name)),
         rank_(rank),
         world_size_(world_size),
+        timeout_(timeout),
         splits_(static_cast<std::size_t>(world_size), 1),
         view_(a8a::View::Contiguous(world_size, kRowBytes)) {}
 
   // One group, from joining to its end; never OK.
   absl::Status Live(a8a::Client* client) const {
-    A8A_ASSIGN_OR_RETURN(const auto group,
-                         client->Join({.name = name_, .rank = rank_, .world_size = world_size_, .channel_count = 1}));
+    A8A_ASSIGN_OR_RETURN(const auto group, client->Join({.name = name_,
+                                                         .rank = rank_,
+                                                         .world_size = world_size_,
+                                                         .channel_count = 1,
+                                                         .all_to_all_timeout = timeout_}));
     std::unique_ptr<a8a::Window> windows[kWindows];
     a8a::Plan plans[kWindows];
     std::vector<char> rows(static_cast<std::size_t>(world_size_ * kRowBytes));
@@ -52,14 +58,21 @@ class MortalRank {
       A8A_RETURN_IF_ERROR(
           group->Prepare(&plans[w], {rows.data(), view_}, {windows[w].get(), 0, view_}, Splits(), a8a::Channel{0}));
     }
+    bool told = false;
     for (std::int64_t turn = 0;; ++turn) {
       const auto w = static_cast<std::size_t>(turn % kWindows);
       rows.assign(rows.size(), ByteOf(rank_, turn));
-      A8A_RETURN_IF_ERROR(turn % 4 < 2 ? group->AllToAll(plans[w], rows.data())
-                                       : group->AllToAll({rows.data(), view_}, {windows[w].get(), 0, view_}, Splits(),
-                                                         a8a::Channel{0}));
+      const absl::Status status =
+          turn % 4 < 2 ? group->AllToAll(plans[w], rows.data())
+                       : group->AllToAll({rows.data(), view_}, {windows[w].get(), 0, view_}, Splits(), a8a::Channel{0});
+      if (absl::IsDeadlineExceeded(status)) {
+        std::cout << "late " << status << std::endl;
+        told = false;
+        continue;
+      }
+      A8A_RETURN_IF_ERROR(status);
       A8A_RETURN_IF_ERROR(Check(*windows[w], turn));
-      if (turn == 0) std::cout << "running " << group->id() << std::endl;
+      if (!std::exchange(told, true)) std::cout << "running " << group->id() << std::endl;
     }
   }
 
@@ -79,6 +92,7 @@ class MortalRank {
   const std::string name_;
   const int rank_;
   const int world_size_;
+  const absl::Duration timeout_;
   const std::vector<std::int32_t> splits_;
   const a8a::View view_;
 };
@@ -105,11 +119,12 @@ int Run(const std::string& runtime_dir, const MortalRank& rank) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  if (argc != 5) {
-    std::cerr << "usage: mortal_rank RUNTIME_DIR GROUP RANK WORLD_SIZE\n";
+  if (argc != 6) {
+    std::cerr << "usage: mortal_rank RUNTIME_DIR GROUP RANK WORLD_SIZE TIMEOUT_MS\n";
     return 2;
   }
   const rlimit no_core = {0, 0};
   ::setrlimit(RLIMIT_CORE, &no_core);
-  return Run(argv[1], MortalRank(argv[2], std::atoi(argv[3]), std::atoi(argv[4])));
+  return Run(argv[1],
+             MortalRank(argv[2], std::atoi(argv[3]), std::atoi(argv[4]), absl::Milliseconds(std::atoi(argv[5]))));
 }

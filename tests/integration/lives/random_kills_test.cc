@@ -47,10 +47,10 @@ class RandomKillsTest : public DaemonTest {
   };
 
   void StartRank(int rank) {
-    ranks_[static_cast<std::size_t>(rank)] = {
-        std::make_unique<ChildProcess>(std::vector<std::string>{A8A_MORTAL_RANK_PATH, daemon_->runtime_dir(), "mortal",
-                                                                std::to_string(rank), std::to_string(ranks_.size())}),
-        0};
+    ranks_[static_cast<std::size_t>(rank)] = {std::make_unique<ChildProcess>(std::vector<std::string>{
+                                                  A8A_MORTAL_RANK_PATH, daemon_->runtime_dir(), "mortal",
+                                                  std::to_string(rank), std::to_string(ranks_.size()), "30000"}),
+                                              0};
     newest_ = rank;
   }
 
