@@ -18,6 +18,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
+#include "client/src/cuda_runtime.h"
 #include "client/tools/bench/cuda_board.h"
 #include "client/tools/shared_memory.h"
 #include "kernels/base/status_macros.h"
@@ -25,6 +26,7 @@
 namespace a8a::bench {
 namespace {
 
+using client::CudaToStatus;
 using Matrix = std::vector<std::vector<std::int64_t>>;  // [sender][receiver], rows
 
 constexpr absl::Duration kAllToAllTimeout = absl::Seconds(20);
@@ -33,11 +35,6 @@ constexpr double kZipfExponent = 1.2;
 
 std::size_t Index(std::int64_t value) { return static_cast<std::size_t>(value); }
 
-absl::Status ToStatus(cudaError_t error, absl::string_view doing) {
-  if (error == cudaSuccess) return absl::OkStatus();
-  return absl::InternalError(absl::StrCat(doing, ": ", cudaGetErrorString(error), " (", cudaGetErrorName(error), ")"));
-}
-
 struct CudaFree {
   void operator()(std::byte* bytes) const { static_cast<void>(cudaFree(bytes)); }
 };
@@ -45,17 +42,17 @@ using DeviceBytes = std::unique_ptr<std::byte, CudaFree>;
 
 absl::StatusOr<DeviceBytes> Allocate(std::int64_t size_bytes) {
   void* bytes = nullptr;
-  A8A_RETURN_IF_ERROR(ToStatus(cudaMalloc(&bytes, Index(std::max<std::int64_t>(size_bytes, 1))),
-                               absl::StrCat("allocating ", size_bytes, " bytes on the GPU")));
+  A8A_RETURN_IF_ERROR(CudaToStatus(cudaMalloc(&bytes, Index(std::max<std::int64_t>(size_bytes, 1))),
+                                   absl::StrCat("allocating ", size_bytes, " bytes on the GPU")));
   return DeviceBytes(static_cast<std::byte*>(bytes));
 }
 
 template <typename T>
 absl::StatusOr<DeviceBytes> Upload(const std::vector<T>& values) {
   A8A_ASSIGN_OR_RETURN(DeviceBytes bytes, Allocate(static_cast<std::int64_t>(values.size() * sizeof(T))));
-  A8A_RETURN_IF_ERROR(
-      ToStatus(cudaMemcpy(bytes.get(), values.data(), values.size() * sizeof(T), cudaMemcpyHostToDevice), "copying"));
-  A8A_RETURN_IF_ERROR(ToStatus(cudaDeviceSynchronize(), "copying"));
+  A8A_RETURN_IF_ERROR(CudaToStatus(
+      cudaMemcpy(bytes.get(), values.data(), values.size() * sizeof(T), cudaMemcpyHostToDevice), "copying"));
+  A8A_RETURN_IF_ERROR(CudaToStatus(cudaDeviceSynchronize(), "copying"));
   return bytes;
 }
 
@@ -68,7 +65,7 @@ Matrix Balanced(int world_size, std::int64_t rows) {
   return Matrix(Index(world_size), std::vector<std::int64_t>(Index(world_size), rows));
 }
 
-// Every rank sends `total` rows, in shares of `weight`(places from itself).
+// Every rank sends `total` rows, in shares of `weight`; what does not divide goes to itself.
 Matrix Shared(int world_size, std::int64_t total, const std::function<double(int sender, int receiver)>& weight) {
   Matrix rows = Balanced(world_size, 0);
   for (int sender = 0; sender < world_size; ++sender) {
@@ -129,12 +126,12 @@ class CudaRank {
 
   absl::Status Start() {
     int count = 0;
-    A8A_RETURN_IF_ERROR(ToStatus(cudaGetDeviceCount(&count), "looking for CUDA devices"));
+    A8A_RETURN_IF_ERROR(CudaToStatus(cudaGetDeviceCount(&count), "looking for CUDA devices"));
     if (count < 1) return absl::FailedPreconditionError("there is no CUDA device here");
     const int ordinal = rank_ % count;
-    A8A_RETURN_IF_ERROR(ToStatus(cudaSetDevice(ordinal), "taking a CUDA device"));
+    A8A_RETURN_IF_ERROR(CudaToStatus(cudaSetDevice(ordinal), "taking a CUDA device"));
     cudaDeviceProp properties = {};
-    A8A_RETURN_IF_ERROR(ToStatus(cudaGetDeviceProperties(&properties, ordinal), "asking for its name"));
+    A8A_RETURN_IF_ERROR(CudaToStatus(cudaGetDeviceProperties(&properties, ordinal), "asking for its name"));
     if (rank_ == 0) std::snprintf(board_.device, sizeof(board_.device), "%d of %s", count, properties.name);
     A8A_ASSIGN_OR_RETURN(client_, Client::Connect({.runtime_dir = board_.runtime_dir, .client_name = "a8a-bench"}));
     A8A_ASSIGN_OR_RETURN(group_, client_->Join({.name = board_.group,
@@ -149,7 +146,7 @@ class CudaRank {
     for (int w = 0; w < kWindows; ++w) {
       A8A_ASSIGN_OR_RETURN(windows_[w], group_->RegisterWindow(absl::StrCat("w", w), window_bytes));
     }
-    return ToStatus(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking), "making a stream");
+    return CudaToStatus(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking), "making a stream");
   }
 
   absl::Status RunSize(std::int64_t bytes, bool smallest) {
@@ -229,13 +226,13 @@ class CudaRank {
 
   // That every received row of the first window is its sender's.
   absl::Status Check(const Job& job) {
-    A8A_RETURN_IF_ERROR(ToStatus(cudaStreamSynchronize(stream_), "all-to-alls"));
+    A8A_RETURN_IF_ERROR(CudaToStatus(cudaStreamSynchronize(stream_), "all-to-alls"));
     const std::int64_t row_bytes = board_.row_bytes;
     const std::int64_t size = (job.output.outer_size - 1) * job.output.outer_stride_bytes +
                               (job.output.inner_size - 1) * job.output.inner_stride_bytes + row_bytes;
     std::vector<unsigned char> got(Index(std::max<std::int64_t>(0, size)));
     A8A_RETURN_IF_ERROR(
-        ToStatus(cudaMemcpy(got.data(), windows_[0]->data(), got.size(), cudaMemcpyDeviceToHost), "reading back"));
+        CudaToStatus(cudaMemcpy(got.data(), windows_[0]->data(), got.size(), cudaMemcpyDeviceToHost), "reading back"));
     std::int64_t received = 0;
     for (int sender = 0; sender < world_size_; ++sender) {
       const auto& sent = job.rows[Index(sender)];
@@ -256,25 +253,26 @@ class CudaRank {
     std::vector<cudaStream_t> streams(Index(world_size_));
     std::vector<cudaEvent_t> joins(Index(world_size_));
     cudaEvent_t fork = nullptr;
-    A8A_RETURN_IF_ERROR(ToStatus(cudaEventCreateWithFlags(&fork, cudaEventDisableTiming), "making an event"));
+    A8A_RETURN_IF_ERROR(CudaToStatus(cudaEventCreateWithFlags(&fork, cudaEventDisableTiming), "making an event"));
     for (std::size_t i = 0; i < streams.size(); ++i) {
-      A8A_RETURN_IF_ERROR(ToStatus(cudaStreamCreateWithFlags(&streams[i], cudaStreamNonBlocking), "making a stream"));
-      A8A_RETURN_IF_ERROR(ToStatus(cudaEventCreateWithFlags(&joins[i], cudaEventDisableTiming), "making an event"));
+      A8A_RETURN_IF_ERROR(
+          CudaToStatus(cudaStreamCreateWithFlags(&streams[i], cudaStreamNonBlocking), "making a stream"));
+      A8A_RETURN_IF_ERROR(CudaToStatus(cudaEventCreateWithFlags(&joins[i], cudaEventDisableTiming), "making an event"));
     }
     const std::int64_t all = rank_ == 0 ? bytes * world_size_ : 0;
     A8A_ASSIGN_OR_RETURN(const DeviceBytes from, Allocate(all));
     A8A_ASSIGN_OR_RETURN(const DeviceBytes to, Allocate(all));
     const auto copy = [&](int) -> absl::Status {
       if (rank_ != 0) return absl::OkStatus();
-      A8A_RETURN_IF_ERROR(ToStatus(cudaEventRecord(fork, stream_), "fork"));
+      A8A_RETURN_IF_ERROR(CudaToStatus(cudaEventRecord(fork, stream_), "fork"));
       for (std::size_t i = 0; i < streams.size(); ++i) {
         const std::size_t at = i * Index(bytes);
-        A8A_RETURN_IF_ERROR(ToStatus(cudaStreamWaitEvent(streams[i], fork, 0), "fork"));
-        A8A_RETURN_IF_ERROR(ToStatus(
+        A8A_RETURN_IF_ERROR(CudaToStatus(cudaStreamWaitEvent(streams[i], fork, 0), "fork"));
+        A8A_RETURN_IF_ERROR(CudaToStatus(
             cudaMemcpyAsync(to.get() + at, from.get() + at, Index(bytes), cudaMemcpyDeviceToDevice, streams[i]),
             "copying"));
-        A8A_RETURN_IF_ERROR(ToStatus(cudaEventRecord(joins[i], streams[i]), "join"));
-        A8A_RETURN_IF_ERROR(ToStatus(cudaStreamWaitEvent(stream_, joins[i], 0), "join"));
+        A8A_RETURN_IF_ERROR(CudaToStatus(cudaEventRecord(joins[i], streams[i]), "join"));
+        A8A_RETURN_IF_ERROR(CudaToStatus(cudaStreamWaitEvent(stream_, joins[i], 0), "join"));
       }
       return absl::OkStatus();
     };
@@ -286,14 +284,14 @@ class CudaRank {
   }
 
   absl::StatusOr<cudaGraphExec_t> Capture(const std::function<absl::Status()>& launches) {
-    A8A_RETURN_IF_ERROR(ToStatus(cudaStreamBeginCapture(stream_, cudaStreamCaptureModeThreadLocal), "capture"));
+    A8A_RETURN_IF_ERROR(CudaToStatus(cudaStreamBeginCapture(stream_, cudaStreamCaptureModeThreadLocal), "capture"));
     const absl::Status launched = launches();
     cudaGraph_t graph = nullptr;
-    const absl::Status captured = ToStatus(cudaStreamEndCapture(stream_, &graph), "capture");
+    const absl::Status captured = CudaToStatus(cudaStreamEndCapture(stream_, &graph), "capture");
     A8A_RETURN_IF_ERROR(launched);
     A8A_RETURN_IF_ERROR(captured);
     cudaGraphExec_t exec = nullptr;
-    const absl::Status made = ToStatus(cudaGraphInstantiate(&exec, graph, 0), "instantiating the graph");
+    const absl::Status made = CudaToStatus(cudaGraphInstantiate(&exec, graph, 0), "instantiating the graph");
     cudaGraphDestroy(graph);
     A8A_RETURN_IF_ERROR(made);
     return exec;
@@ -311,7 +309,7 @@ class CudaRank {
       A8A_ASSIGN_OR_RETURN(exec, Capture(launches));
     }
     const auto run = [&] {
-      return in_graph ? ToStatus(cudaGraphLaunch(exec, stream_), "launching the graph") : launches();
+      return in_graph ? CudaToStatus(cudaGraphLaunch(exec, stream_), "launching the graph") : launches();
     };
     const absl::Status timed = TimeRepeats(run);
     if (exec != nullptr) cudaGraphExecDestroy(exec);
@@ -325,17 +323,17 @@ class CudaRank {
   absl::Status TimeRepeats(const std::function<absl::Status()>& run) {
     cudaEvent_t start = nullptr;
     cudaEvent_t stop = nullptr;
-    A8A_RETURN_IF_ERROR(ToStatus(cudaEventCreate(&start), "making an event"));
-    A8A_RETURN_IF_ERROR(ToStatus(cudaEventCreate(&stop), "making an event"));
+    A8A_RETURN_IF_ERROR(CudaToStatus(cudaEventCreate(&start), "making an event"));
+    A8A_RETURN_IF_ERROR(CudaToStatus(cudaEventCreate(&stop), "making an event"));
     for (int repeat = -kCudaWarmUps; repeat < board_.repeats; ++repeat) {
       board_.barrier.Wait();
       A8A_RETURN_IF_ERROR(run());
-      A8A_RETURN_IF_ERROR(ToStatus(cudaEventRecord(start, stream_), "timing"));
+      A8A_RETURN_IF_ERROR(CudaToStatus(cudaEventRecord(start, stream_), "timing"));
       A8A_RETURN_IF_ERROR(run());
-      A8A_RETURN_IF_ERROR(ToStatus(cudaEventRecord(stop, stream_), "timing"));
-      A8A_RETURN_IF_ERROR(ToStatus(cudaStreamSynchronize(stream_), "all-to-alls"));
+      A8A_RETURN_IF_ERROR(CudaToStatus(cudaEventRecord(stop, stream_), "timing"));
+      A8A_RETURN_IF_ERROR(CudaToStatus(cudaStreamSynchronize(stream_), "all-to-alls"));
       float ms = 0;
-      A8A_RETURN_IF_ERROR(ToStatus(cudaEventElapsedTime(&ms, start, stop), "timing"));
+      A8A_RETURN_IF_ERROR(CudaToStatus(cudaEventElapsedTime(&ms, start, stop), "timing"));
       if (repeat >= 0) board_.repeat_us[rank_][repeat] = 1000.0 * static_cast<double>(ms) / board_.launches;
     }
     cudaEventDestroy(start);
