@@ -7,8 +7,11 @@
 #include <variant>
 
 #include "absl/strings/str_cat.h"
+#include "daemon/core/core_state.h"
 #include "daemon/log.h"
+#include "daemon/process.h"
 #include "daemon/proto_convert.h"
+#include "daemon/service_manager.h"
 #include "daemon/status_convert.h"
 #include "kernels/base/status_macros.h"
 #include "kernels/base/version.h"
@@ -115,20 +118,36 @@ void AttachStream::Handle(const v1::AttachRequest& request) {
 void AttachStream::Hello(const v1::Hello& hello) {
   const absl::StatusOr<SessionInfo> session = EnterCore(hello);
   if (!session.ok()) return FinishWith(session.status());
-  Welcome(session->session_id);
+  Welcome(*session);
   Read();
 }
 
 absl::StatusOr<SessionInfo> AttachStream::EnterCore(const v1::Hello& hello) {
   A8A_RETURN_IF_ERROR(CheckProtocol(hello.protocol_version()));
   if (hello.resume_session_id() == 0) return AttachNew(hello);
-  return deps_.core->Resume(resolved_.caller, hello.resume_session_id(), shared_from_this());
+  A8A_ASSIGN_OR_RETURN(const SessionInfo session, deps_.core->Resume(resolved_.caller, hello.resume_state_id(),
+                                                                     hello.resume_session_id(), shared_from_this()));
+  if (const absl::Status watched = WatchResumed(session.session_id); !watched.ok()) {
+    deps_.core->StreamClosed(session.session_id, this);
+    return watched;
+  }
+  return session;
+}
+
+// A daemon that was restarted may not have found the process by itself.
+absl::Status AttachStream::WatchResumed(std::uint64_t session_id) {
+  if (deps_.watcher->Watches(session_id)) return absl::OkStatus();
+  A8A_ASSIGN_OR_RETURN(UniqueFd pidfd, DuplicatePidfd(*resolved_.connection));
+  return deps_.watcher->Watch(session_id, std::move(pidfd));
 }
 
 absl::StatusOr<SessionInfo> AttachStream::AttachNew(const v1::Hello& hello) {
   A8A_ASSIGN_OR_RETURN(UniqueFd pidfd, DuplicatePidfd(*resolved_.connection));
-  A8A_ASSIGN_OR_RETURN(const SessionInfo session,
-                       deps_.core->Attach(resolved_.caller, hello.client_name(), shared_from_this()));
+  Caller caller = resolved_.caller;
+  // A process that ended meanwhile cannot be resumed, whatever is recorded of it.
+  caller.identity.start_ticks = ProcessStartTicks(caller.identity.pid);
+  A8A_ASSIGN_OR_RETURN(const SessionInfo session, deps_.core->Attach(caller, hello.client_name(), shared_from_this()));
+  ServiceManager::Keep(SessionKey(session.session_id), pidfd.get());
   const absl::Status watched = deps_.watcher->Watch(session.session_id, std::move(pidfd));
   if (watched.ok()) return session;
   // A session that nobody watches would never end.
@@ -138,16 +157,18 @@ absl::StatusOr<SessionInfo> AttachStream::AttachNew(const v1::Hello& hello) {
   return absl::ResourceExhaustedError(absl::StrCat("the daemon cannot watch another process: ", watched.message()));
 }
 
-void AttachStream::Welcome(std::uint64_t session_id) {
+void AttachStream::Welcome(const SessionInfo& session) {
   v1::AttachResponse response;
   v1::Welcome* welcome = response.mutable_welcome();
-  welcome->set_session_id(session_id);
+  welcome->set_session_id(session.session_id);
+  welcome->set_state_id(deps_.core->state_id());
+  welcome->set_hand_back(session.hands_back);
   welcome->set_daemon_instance_id(deps_.daemon_instance_id);
   welcome->set_daemon_version(kVersion);
   for (const DeviceInfo& device : deps_.core->Devices()) ToProto(device, welcome->add_devices());
   const MutexLock lock(&mutex_);
   phase_ = Phase::kAttached;
-  session_id_ = session_id;
+  session_id_ = session.session_id;
   welcomed_ = true;
   queue_.push_front(std::move(response));
   Advance();

@@ -63,7 +63,8 @@ class AttachStream final : public EventSink, public std::enable_shared_from_this
   void Hello(const v1::Hello& hello);
   [[nodiscard]] absl::StatusOr<SessionInfo> EnterCore(const v1::Hello& hello);
   [[nodiscard]] absl::StatusOr<SessionInfo> AttachNew(const v1::Hello& hello);
-  void Welcome(std::uint64_t session_id);
+  [[nodiscard]] absl::Status WatchResumed(std::uint64_t session_id);
+  void Welcome(const SessionInfo& session);
   void Goodbye();
 
   // Ends the call with `status` once what is queued is written; the first status stays.

@@ -67,33 +67,53 @@ void SendLastError(int socket, const absl::Status& status) {
 }
 
 struct Received {
-  ssize_t count;  // 0: end of file; negative: nothing, see errno
-  int flags;
-  FdRequest request;
+  ssize_t count = -1;  // 0: end of file; negative: nothing, see errno
+  int flags = 0;
+  FdRequest request = {};
+  UniqueFd descriptor;
 };
 
-// Room for control data is left out on purpose: the kernel then drops descriptors that come with a message, and says so
-// by MSG_CTRUNC, before they take a number in this process.
-Received Receive(int socket) {
-  Received received = {};
+UniqueFd DescriptorOf(msghdr* message) {
+  const cmsghdr* const header = CMSG_FIRSTHDR(message);
+  if (header == nullptr || header->cmsg_level != SOL_SOCKET || header->cmsg_type != SCM_RIGHTS) return UniqueFd();
+  int fd = -1;
+  std::memcpy(&fd, CMSG_DATA(header), sizeof(fd));
+  return UniqueFd(fd);
+}
+
+// With room for one descriptor, or for none: the kernel then drops descriptors that come with a message, and says so by
+// MSG_CTRUNC, before they take a number in this process.
+Received Receive(int socket, bool take_descriptor) {
+  Received received;
   iovec part = {.iov_base = &received.request, .iov_len = sizeof(received.request)};
   msghdr message = {};
   message.msg_iov = &part;
   message.msg_iovlen = 1;
+  alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int))] = {};
+  if (take_descriptor) {
+    message.msg_control = control;
+    message.msg_controllen = sizeof(control);
+  }
   received.count = ::recvmsg(socket, &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
   received.flags = message.msg_flags;
+  if (received.count >= 0) received.descriptor = DescriptorOf(&message);
   return received;
 }
 
+bool CarriesDescriptor(FdRequestKind kind) {
+  return kind == FdRequestKind::kHandBackBuffer || kind == FdRequestKind::kHandBackControl;
+}
+
 absl::Status CheckRequest(const Received& received) {
-  if ((received.flags & MSG_CTRUNC) != 0) return absl::InvalidArgumentError("descriptors are not taken here");
+  if ((received.flags & MSG_CTRUNC) != 0) return absl::InvalidArgumentError("this descriptor is not taken here");
   if ((received.flags & MSG_TRUNC) != 0 || received.count != static_cast<ssize_t>(sizeof(FdRequest))) {
     return absl::InvalidArgumentError(absl::StrCat("message of ", (received.flags & MSG_TRUNC) != 0 ? "over " : "",
                                                    received.count, " bytes; a request has ", sizeof(FdRequest)));
   }
-  if (received.request.magic != kFdMagic || received.request.reserved != 0) {
-    return absl::InvalidArgumentError(absl::StrCat("not a request: magic ", received.request.magic, ", reserved ",
-                                                   received.request.reserved, "; must be ", kFdMagic, " and 0"));
+  if (received.request.magic != kFdMagic || received.request.kind > FdRequestKind::kHandBackDone) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "not a request: magic ", received.request.magic, ", kind ", static_cast<std::uint32_t>(received.request.kind),
+        "; must be ", kFdMagic, " and at most ", static_cast<std::uint32_t>(FdRequestKind::kHandBackDone)));
   }
   return absl::OkStatus();
 }
@@ -156,7 +176,7 @@ void FdServer::Serve(FdConnection* connection) {
 }
 
 FdServer::Next FdServer::ServeOne(FdConnection* connection) {
-  const Received received = Receive(connection->socket.get());
+  Received received = Receive(connection->socket.get(), TakesDescriptor(*connection));
   if (received.count < 0) return errno == EAGAIN || errno == EINTR ? Next::kGoOn : Next::kClose;
   if (received.count == 0 && (received.flags & MSG_CTRUNC) == 0) return Next::kClose;
   if (const absl::Status status = CheckRequest(received); !status.ok()) {
@@ -165,15 +185,51 @@ FdServer::Next FdServer::ServeOne(FdConnection* connection) {
                    {"pid", absl::StrCat(connection->identity.pid)},
                    {"reason", std::string(status.message())}});
     SendLastError(connection->socket.get(), status);
+    if (received.descriptor.valid()) foreign_.Close(std::move(received.descriptor));
     return Next::kClose;
   }
   connection->deadline = absl::Now() + kIdleTimeout;
-  return Redeem(connection, received.request);
+  if (received.request.kind == FdRequestKind::kRedeem) return Redeem(connection, received.request);
+  return TakeBack(connection, received.request, std::move(received.descriptor));
+}
+
+bool FdServer::TakesDescriptor(const FdConnection& connection) const {
+  FdRequest request = {};
+  const ssize_t count = ::recv(connection.socket.get(), &request, sizeof(request), MSG_PEEK | MSG_DONTWAIT);
+  return count == static_cast<ssize_t>(sizeof(request)) && request.magic == kFdMagic &&
+         CarriesDescriptor(request.kind) && foreign_.CanTake() &&
+         core_->HandsBack(connection.identity, request.session_id);
+}
+
+FdServer::Next FdServer::TakeBack(FdConnection* connection, const FdRequest& request, UniqueFd descriptor) {
+  FdHandBack object = {};
+  std::memcpy(&object, request.argument, sizeof(object));
+  absl::Status status;
+  if (request.kind == FdRequestKind::kHandBackDone) {
+    status = core_->HandBackDone(connection->identity, request.session_id);
+  } else if (!descriptor.valid()) {
+    status = absl::InvalidArgumentError("a hand-back without a descriptor");
+  } else if (request.kind == FdRequestKind::kHandBackBuffer) {
+    status = core_->HandBackBuffer(connection->identity, request.session_id, object.id, object.generation, &descriptor);
+  } else {
+    status = core_->HandBackControl(connection->identity, request.session_id, object.id, &descriptor);
+  }
+  // What was not needed, because it was kept or handed back by another rank, is the client's word like anything else.
+  if (descriptor.valid()) foreign_.Close(std::move(descriptor));
+  if (!status.ok()) {
+    throttle_.Log(LogLevel::kWarning, "hand_back_refused",
+                  {{"session", absl::StrCat(request.session_id)},
+                   {"uid", absl::StrCat(connection->identity.uid)},
+                   {"pid", absl::StrCat(connection->identity.pid)},
+                   {"reason", std::string(status.message())}});
+  }
+  return SendReply(connection->socket.get(), MakeReply(status, /*size_bytes=*/0), /*fd=*/-1) ? Next::kGoOn
+                                                                                             : Next::kClose;
 }
 
 FdServer::Next FdServer::Redeem(FdConnection* connection, const FdRequest& request) {
   const absl::StatusOr<Core::Redeemed> redeemed = core_->RedeemTicket(
-      connection->identity, request.session_id, absl::Span<const std::uint8_t>(request.ticket, kTicketBytes));
+      connection->identity, request.session_id, absl::Span<const std::uint8_t>(request.argument, kTicketBytes));
   bool sent = false;
   if (redeemed.ok()) {
     sent = SendReply(connection->socket.get(), MakeReply(absl::OkStatus(), redeemed->size_bytes), redeemed->fd.get());

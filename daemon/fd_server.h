@@ -14,6 +14,7 @@
 #include "daemon/acceptor.h"
 #include "daemon/core/core.h"
 #include "daemon/epoll_thread.h"
+#include "daemon/foreign_fd.h"
 #include "daemon/log.h"
 #include "daemon/settings.h"
 #include "kernels/base/unique_fd.h"
@@ -48,6 +49,9 @@ class FdServer {
   void Serve(FdConnection* connection);
   [[nodiscard]] Next ServeOne(FdConnection* connection);
   [[nodiscard]] Next Redeem(FdConnection* connection, const FdRequest& request);
+  // Whether the next message is one whose descriptor is to be taken.
+  [[nodiscard]] bool TakesDescriptor(const FdConnection& connection) const;
+  [[nodiscard]] Next TakeBack(FdConnection* connection, const FdRequest& request, UniqueFd descriptor);
   void CloseSilent();
 
   const Settings* const settings_;
@@ -55,6 +59,7 @@ class FdServer {
   // Used by the thread only.
   Acceptor acceptor_;
   std::map<int, FdConnection> connections_;  // by descriptor
+  ForeignFdCloser foreign_;
   LogThrottle throttle_;
   // Last, so that the thread ends first.
   std::unique_ptr<EpollThread> thread_;

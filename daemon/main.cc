@@ -5,8 +5,10 @@
 #include <cstdlib>
 #include <future>
 #include <iostream>
+#include <map>
 #include <memory>
 #include <string>
+#include <utility>
 #include <variant>
 
 #include "absl/time/clock.h"
@@ -14,6 +16,7 @@
 #include "daemon/command_line.h"
 #include "daemon/log.h"
 #include "daemon/server.h"
+#include "daemon/service_manager.h"
 #include "daemon/settings.h"
 #include "daemon/signals.h"
 
@@ -34,10 +37,11 @@ void ReloadConfig(Settings* settings) {
   LogEvent(LogLevel::kError, "config_refused", {{"reason", std::string(changes.status().message())}});
 }
 
-void WaitForStop(const Signals& signals, Settings* settings) {
+// Returns kStop or kHandOver.
+SignalKind WaitForEnd(const Signals& signals, Settings* settings) {
   while (true) {
     const SignalKind signal = signals.Wait(absl::InfiniteDuration());
-    if (signal == SignalKind::kStop) return;
+    if (signal == SignalKind::kStop || signal == SignalKind::kHandOver) return signal;
     if (signal == SignalKind::kReload) ReloadConfig(settings);
   }
 }
@@ -55,15 +59,19 @@ void StopServer(const Signals& signals, Server* server) {
   }
 }
 
-int Run(const Signals& signals, const CommandLine& command_line, const Options& options) {
+int Run(const Signals& signals, const CommandLine& command_line, const Options& options,
+        std::map<std::string, UniqueFd> kept) {
   Settings settings(command_line, options);
-  absl::StatusOr<std::unique_ptr<Server>> server = Server::Start(&settings);
+  absl::StatusOr<std::unique_ptr<Server>> server = Server::Start(&settings, std::move(kept));
   if (!server.ok()) {
     LogEvent(LogLevel::kError, "start_failed", {{"reason", std::string(server.status().message())}});
     return kExitFailure;
   }
-  WaitForStop(signals, &settings);
-  StopServer(signals, server->get());
+  if (WaitForEnd(signals, &settings) == SignalKind::kHandOver) {
+    (*server)->HandOver();
+  } else {
+    StopServer(signals, server->get());
+  }
   return EXIT_SUCCESS;
 }
 
@@ -71,6 +79,7 @@ int Main(int argc, const char* const* argv) {
   ::mallopt(M_ARENA_MAX, kHeapArenas);
   // First, so that every thread that is ever made inherits the mask.
   const Signals signals;
+  std::map<std::string, UniqueFd> kept = ServiceManager::TakeDescriptors();
   const std::variant<CommandLine, int> parsed = ParseCommandLine(argc, argv);
   if (const int* exit_status = std::get_if<int>(&parsed)) return *exit_status;
   const CommandLine& command_line = std::get<CommandLine>(parsed);
@@ -81,7 +90,7 @@ int Main(int argc, const char* const* argv) {
   }
   if (command_line.check_config) return EXIT_SUCCESS;
   StartLog(options->log_format, options->log_level);
-  const int exit_status = Run(signals, command_line, *options);
+  const int exit_status = Run(signals, command_line, *options, std::move(kept));
   StopLog();
   return exit_status;
 }

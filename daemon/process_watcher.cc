@@ -34,6 +34,11 @@ absl::Status ProcessWatcher::Watch(std::uint64_t session_id, UniqueFd pidfd) {
   return status;
 }
 
+bool ProcessWatcher::Watches(std::uint64_t session_id) const {
+  const MutexLock lock(&mutex_);
+  return pidfds_.contains(session_id);
+}
+
 void ProcessWatcher::Forget(std::uint64_t session_id) { Take(session_id); }
 
 void ProcessWatcher::Ended(std::uint64_t session_id) {

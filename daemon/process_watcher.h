@@ -26,6 +26,7 @@ class ProcessWatcher {
   //
   // Errors: those of epoll_ctl; the session is then not watched.
   [[nodiscard]] absl::Status Watch(std::uint64_t session_id, UniqueFd pidfd);
+  [[nodiscard]] bool Watches(std::uint64_t session_id) const;
   // Ends the thread; on_end is not called any more. May be repeated, by one thread.
   void Stop() { thread_->Stop(); }
   // The session has ended otherwise: gives the handle back. Unknown sessions are ignored.
@@ -38,7 +39,7 @@ class ProcessWatcher {
   bool Take(std::uint64_t session_id);
 
   const std::function<void(std::uint64_t session_id)> on_end_;
-  Mutex mutex_;
+  mutable Mutex mutex_;
   std::map<std::uint64_t, UniqueFd> pidfds_ ABSL_GUARDED_BY(mutex_);  // by session
   // Last, so that the thread ends first.
   std::unique_ptr<EpollThread> thread_;

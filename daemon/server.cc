@@ -10,14 +10,16 @@
 #include <unistd.h>
 
 #include <chrono>
-#include <random>
 #include <string>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "daemon/backend.h"
+#include "daemon/core/random_id.h"
 #include "daemon/log.h"
+#include "daemon/process.h"
+#include "daemon/service_manager.h"
 #include "kernels/base/status_macros.h"
 #include "kernels/base/version.h"
 #include "proto/fd_protocol.h"
@@ -46,23 +48,23 @@ constexpr int kPingIntervalMsMin = 10 * 1000;
 constexpr std::size_t kGrpcMemoryBytesMax = std::size_t{32} << 20;
 constexpr int kGrpcThreadsMax = 16;
 
+// For a restored session whose process the daemon cannot find by itself: clients come back within a second or two,
+// unless they are stopped.
+constexpr absl::Duration kResumeTimeout = absl::Minutes(10);
+
 constexpr absl::Duration kTickInterval = absl::Milliseconds(500);
 constexpr absl::Duration kDrainPollInterval = absl::Milliseconds(10);
 // For streams that do not end by themselves (health watches, clients that do not read).
 constexpr std::chrono::milliseconds kCallsEndTimeout{500};
 
-std::uint64_t RandomId() {
-  std::random_device random;
-  return std::uint64_t{random()} << 32 | random();
-}
-
-CoreOptions ToCoreOptions(const Options& options) {
+CoreOptions ToCoreOptions(const Options& options, StateKeeper* keeper) {
   CoreOptions core;
   core.session_max = options.session_max;
   core.group_max = options.group_max;
   core.buffer_max = options.buffer_max;
   core.ticket_lifetime = options.ticket_lifetime;
   core.user_memory = AllowsLegacyIpc(options);
+  core.keeper = keeper;
   return core;
 }
 
@@ -74,6 +76,11 @@ void RaiseDescriptorLimit() {
   if (::getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
   limit.rlim_cur = limit.rlim_max;
   ::setrlimit(RLIMIT_NOFILE, &limit);
+}
+
+// Descriptors that were kept for something that is no more.
+void DropKept(const Core::KeptDescriptors& kept) {
+  for (const auto& [key, fd] : kept) ServiceManager::Drop(key);
 }
 
 std::vector<std::string> ServiceNames() {
@@ -98,23 +105,29 @@ void SetLimits(grpc::ServerBuilder* builder) {
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<Server>> Server::Start(Settings* settings) {
+absl::StatusOr<std::unique_ptr<Server>> Server::Start(Settings* settings, Core::KeptDescriptors kept) {
   const std::shared_ptr<const Options> options = settings->current();
   RaiseDescriptorLimit();
   A8A_ASSIGN_OR_RETURN(std::unique_ptr<RuntimeDir> runtime_dir, RuntimeDir::Open(options->runtime_dir));
+  A8A_ASSIGN_OR_RETURN(StateFile state_file, StateFile::Open(options->runtime_dir));
   A8A_ASSIGN_OR_RETURN(std::vector<std::unique_ptr<MemoryProvider>> providers, MakeProviders(*options));
-  std::unique_ptr<Server> server(new Server(settings, std::move(runtime_dir), std::move(providers)));
-  A8A_RETURN_IF_ERROR(server->Serve());
+  std::unique_ptr<Server> server(
+      new Server(settings, std::move(runtime_dir), std::move(state_file), std::move(providers)));
+  if (const absl::Status served = server->Serve(std::move(kept)); !served.ok()) {
+    server->core_.LetGo();  // what it took up is the next one's
+    return served;
+  }
   return server;
 }
 
-Server::Server(Settings* settings, std::unique_ptr<RuntimeDir> runtime_dir,
+Server::Server(Settings* settings, std::unique_ptr<RuntimeDir> runtime_dir, StateFile state_file,
                std::vector<std::unique_ptr<MemoryProvider>> providers)
     : settings_(settings),
       daemon_instance_id_(RandomId()),
       runtime_dir_(std::move(runtime_dir)),
       callers_(&registry_, settings),
-      core_(ToCoreOptions(*settings->current()), std::move(providers), Clock::Real(), &LogCoreEvent),
+      keeper_(std::move(state_file)),
+      core_(ToCoreOptions(*settings->current(), &keeper_), std::move(providers), Clock::Real(), &LogCoreEvent),
       ends_({.name = "a8a-ends", .thread_count = kEndThreads, .queue_max = kCallQueueMax}),
       calls_({.name = "a8a-calls", .thread_count = kCallThreads, .queue_max = kCallQueueMax}),
       health_({.core = &core_, .settings = settings, .timers = &timers_, .services = ServiceNames()}),
@@ -126,11 +139,43 @@ Server::Server(Settings* settings, std::unique_ptr<RuntimeDir> runtime_dir,
 
 ServiceDeps Server::Deps() { return {.core = &core_, .callers = &callers_, .calls = &calls_, .ends = &ends_}; }
 
-absl::Status Server::Serve() {
+void Server::Restore(Core::KeptDescriptors kept) {
+  const absl::StatusOr<CoreState> state = keeper_.file().Load();
+  const absl::StatusOr<std::vector<SessionInfo>> sessions =
+      state.ok() ? core_.Restore(*state, &kept) : absl::StatusOr<std::vector<SessionInfo>>(state.status());
+  if (absl::IsNotFound(sessions.status())) return DropKept(kept);
+  if (!sessions.ok()) {
+    keeper_.file().Quarantine();
+    LogEvent(LogLevel::kError, "state_refused",
+             {{"moved_to", keeper_.file().quarantine_path()}, {"reason", std::string(sessions.status().message())}});
+    return DropKept(kept);
+  }
+  for (const SessionInfo& session : *sessions) WatchRestored(session, &kept);
+  DropKept(kept);
+  LogEvent(LogLevel::kInfo, "state_restored",
+           {{"sessions", absl::StrCat(sessions->size())}, {"groups", absl::StrCat(core_.load().group_count)}});
+}
+
+void Server::WatchRestored(const SessionInfo& session, Core::KeptDescriptors* kept) {
+  absl::StatusOr<UniqueFd> pidfd = absl::NotFoundError("not kept");
+  if (const auto fd = kept->find(SessionKey(session.session_id)); fd != kept->end()) {
+    pidfd = std::move(fd->second);
+    kept->erase(fd);
+  } else {
+    pidfd = ReopenProcess(session.identity);
+    if (pidfd.ok()) keeper_.Keep(SessionKey(session.session_id), pidfd->get());
+  }
+  if (absl::IsNotFound(pidfd.status())) return core_.ProcessEnded(session.session_id);
+  if (pidfd.ok() && watcher_->Watch(session.session_id, *std::move(pidfd)).ok()) return;
+  core_.ExpectResume(session.session_id, absl::Now() + kResumeTimeout);
+}
+
+absl::Status Server::Serve(Core::KeptDescriptors kept) {
   const std::shared_ptr<const Options> options = settings_->current();
   A8A_ASSIGN_OR_RETURN(watcher_, ProcessWatcher::Start([this](std::uint64_t session_id) {
                          ends_.SubmitAlways([this, session_id] { core_.ProcessEnded(session_id); });
                        }));
+  Restore(std::move(kept));
   session_service_ = std::make_unique<SessionService>(
       AttachDeps{.core = &core_, .watcher = watcher_.get(), .ends = &ends_, .daemon_instance_id = daemon_instance_id_},
       &callers_);
@@ -150,6 +195,7 @@ absl::Status Server::Serve() {
                                                        }));
   LogEvent(LogLevel::kInfo, "serving",
            {{"version", kVersion}, {"pid", absl::StrCat(::getpid())}, {"runtime_dir", options->runtime_dir}});
+  ServiceManager::Notify("READY=1");
   return absl::OkStatus();
 }
 
@@ -183,6 +229,7 @@ void Server::DrainAndStop() {
             {"groups", absl::StrCat(load.group_count)},
             {"sessions", absl::StrCat(load.session_count)}});
   // Before any session is told, so that whoever looks after that sees it.
+  ServiceManager::Notify("STOPPING=1");
   health_.BeginStop();
   core_.BeginStop(timeout);
   while (core_.load().group_count > 0) {
@@ -190,7 +237,20 @@ void Server::DrainAndStop() {
     core_.Tick();
   }
   Stop();
+  keeper_.file().Remove();
   LogEvent(LogLevel::kInfo, "stopped", {});
+}
+
+void Server::HandOver() {
+  const Core::Load load = core_.load();
+  LogEvent(LogLevel::kInfo, "handing_over",
+           {{"groups", absl::StrCat(load.group_count)}, {"sessions", absl::StrCat(load.session_count)}});
+  // Before anything ends that could end a session.
+  accept_loop_.reset();
+  fd_server_.reset();
+  core_.LetGo();
+  Stop();
+  LogEvent(LogLevel::kInfo, "handed_over", {});
 }
 
 Server::~Server() { Stop(); }

@@ -23,6 +23,7 @@
 #include "daemon/health.h"
 #include "daemon/process_watcher.h"
 #include "daemon/runtime_dir.h"
+#include "daemon/runtime_keeper.h"
 #include "daemon/session_service.h"
 #include "daemon/settings.h"
 #include "daemon/stat_service.h"
@@ -33,9 +34,10 @@ namespace a8a::daemon {
 
 class Server {
  public:
-  // Takes the runtime directory, makes the core and serves. `settings` outlives the server. A start that fails leaves
-  // nothing behind.
-  [[nodiscard]] static absl::StatusOr<std::unique_ptr<Server>> Start(Settings* settings);
+  // Takes the runtime directory and what an earlier daemon has left in it, makes the core and serves. `settings`
+  // outlives the server; `kept` are the descriptors that the service manager has kept. A start that fails leaves
+  // nothing behind that was not there.
+  [[nodiscard]] static absl::StatusOr<std::unique_ptr<Server>> Start(Settings* settings, Core::KeptDescriptors kept);
   // Stops at once if DrainAndStop was not called.
   ~Server();
   Server(const Server&) = delete;
@@ -45,14 +47,21 @@ class Server {
   // then. Call once.
   void DrainAndStop();
 
+  // Stops at once and ends nothing: sessions, leases and groups are the next daemon's. Call once, instead.
+  void HandOver();
+
   // Removes the files, for a process that is about to end at once. From any thread.
   void RemoveFiles() const { runtime_dir_->RemoveFiles(); }
 
  private:
-  Server(Settings* settings, std::unique_ptr<RuntimeDir> runtime_dir,
+  Server(Settings* settings, std::unique_ptr<RuntimeDir> runtime_dir, StateFile state_file,
          std::vector<std::unique_ptr<MemoryProvider>> providers);
 
-  [[nodiscard]] absl::Status Serve();
+  [[nodiscard]] absl::Status Serve(Core::KeptDescriptors kept);
+  // Takes up what an earlier daemon has left, if it can be used.
+  void Restore(Core::KeptDescriptors kept);
+  // Watches a restored session's process, or ends the session if that has ended.
+  void WatchRestored(const SessionInfo& session, Core::KeptDescriptors* kept);
   [[nodiscard]] absl::Status StartGrpc();
   void Tick();
   void Stop();
@@ -65,6 +74,7 @@ class Server {
   const std::unique_ptr<RuntimeDir> runtime_dir_;
   ConnectionRegistry registry_;
   const CallerResolver callers_;
+  RuntimeKeeper keeper_;
   Core core_;
   std::unique_ptr<ProcessWatcher> watcher_;
   Executor ends_;

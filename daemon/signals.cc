@@ -7,7 +7,7 @@ namespace a8a::daemon {
 Signals::Signals() {
   std::signal(SIGPIPE, SIG_IGN);
   sigemptyset(&set_);
-  for (const int signal : {SIGTERM, SIGINT, SIGHUP}) sigaddset(&set_, signal);
+  for (const int signal : {SIGTERM, SIGINT, SIGHUP, SIGUSR2}) sigaddset(&set_, signal);
   ::pthread_sigmask(SIG_BLOCK, &set_, nullptr);
 }
 
@@ -21,6 +21,8 @@ SignalKind Signals::Wait(absl::Duration timeout) const {
       return SignalKind::kStop;
     case SIGHUP:
       return SignalKind::kReload;
+    case SIGUSR2:
+      return SignalKind::kHandOver;
     default:
       return SignalKind::kNone;
   }

@@ -9,9 +9,10 @@
 namespace a8a::daemon {
 
 enum class SignalKind {
-  kNone,    // the time is over
-  kStop,    // SIGTERM, SIGINT
-  kReload,  // SIGHUP
+  kNone,      // the time is over
+  kStop,      // SIGTERM, SIGINT
+  kReload,    // SIGHUP
+  kHandOver,  // SIGUSR2
 };
 
 class Signals {

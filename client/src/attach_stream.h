@@ -40,6 +40,8 @@ class AttachStream {
   // Says goodbye; Run then ends when the daemon has closed the stream, but no later than `timeout` from now. From any
   // thread, before, during or after Run; the first call counts.
   void Stop(absl::Duration timeout);
+  // Breaks the stream: Run ends with CANCELLED. From on_message.
+  void Break() { context_.TryCancel(); }
 
  private:
   enum Tag : std::intptr_t { kStarted = 1, kRead, kWritten, kFinished, kStop };

@@ -7,16 +7,12 @@
 #include "kernels/base/status_macros.h"
 
 namespace a8a::client {
-namespace {
-
-// How long the destructor waits for the daemon. What it could not release ends with the session.
-constexpr absl::Duration kReleaseTimeout = absl::Seconds(2);
-
-}  // namespace
 
 absl::StatusOr<std::unique_ptr<BufferState>> BufferState::Register(std::shared_ptr<Session> session,
                                                                    const BufferOptions& options) {
   const absl::Time deadline = DeadlineAfter(options.timeout);
+  session->WaitWhileReconnecting(deadline);
+  const Holdings::Operation operation(session->holdings());
   A8A_ASSIGN_OR_RETURN(const DeviceBinding device, BindDevice(options.device.name, session->devices()));
   v1::RegisterBufferRequest request;
   request.set_session_id(session->id());
@@ -31,7 +27,9 @@ absl::StatusOr<std::unique_ptr<BufferState>> BufferState::Register(std::shared_p
   // From here on the destructor ends the lease.
   std::unique_ptr<BufferState> buffer(
       new BufferState(std::move(session), response.buffer().buffer_id(), response.buffer().generation()));
-  A8A_ASSIGN_OR_RETURN(buffer->mapping_, mapper.Map(*device.data_plane, response.ticket(), what));
+  UniqueFd own_fd;
+  A8A_ASSIGN_OR_RETURN(buffer->mapping_, mapper.Map(*device.data_plane, response.ticket(), what, &own_fd));
+  buffer->session_->holdings()->AddBuffer(buffer->id_, buffer->generation_, std::move(own_fd));
   return buffer;
 }
 
@@ -41,12 +39,10 @@ BufferState::~BufferState() {
   request.set_session_id(session_->id());
   request.set_buffer_id(id_);
   request.set_generation(generation_);
-  v1::ReleaseBufferResponse response;
-  // Nobody is left to be told of a failure; the lease then ends with the session.
-  session_
-      ->Call(&DaemonConnection::buffer, &v1::BufferService::Stub::ReleaseBuffer, request, &response,
-             DeadlineAfter(kReleaseTimeout), absl::StrCat("release buffer ", id_))
-      .IgnoreError();
+  const Holdings::Operation operation(session_->holdings());
+  session_->holdings()->RemoveBuffer(id_);
+  session_->CallToRelease<v1::ReleaseBufferResponse>(&DaemonConnection::buffer, &v1::BufferService::Stub::ReleaseBuffer,
+                                                     request);
   session_->ForgetLease(id_);
 }
 

@@ -41,9 +41,8 @@ std::vector<UniqueFd> TakeDescriptors(msghdr* message) {
   return descriptors;
 }
 
-// What one message holds, checked against the protocol.
-absl::StatusOr<FdConnection::Redeemed> Interpret(const FdReply& reply, ssize_t size, int flags,
-                                                 std::vector<UniqueFd> descriptors) {
+// The status that an answer says.
+absl::Status StatusOf(const FdReply& reply, ssize_t size) {
   if (size != static_cast<ssize_t>(sizeof(FdReply)) || reply.magic != kFdMagic) {
     return absl::InternalError(absl::StrCat("an answer of ", size, " bytes with magic ", reply.magic, "; expected ",
                                             sizeof(FdReply), " and ", kFdMagic));
@@ -55,6 +54,11 @@ absl::StatusOr<FdConnection::Redeemed> Interpret(const FdReply& reply, ssize_t s
     }
     return absl::Status(static_cast<absl::StatusCode>(reply.code), text);
   }
+  return absl::OkStatus();
+}
+
+// The descriptor that an answer carries, checked against the protocol.
+absl::StatusOr<FdConnection::Redeemed> RedeemedOf(const FdReply& reply, int flags, std::vector<UniqueFd> descriptors) {
   // The kernel drops descriptors for which the process has no number left.
   if (descriptors.empty() && (flags & MSG_CTRUNC) != 0) {
     return absl::ResourceExhaustedError("this process has no file descriptor left (RLIMIT_NOFILE)");
@@ -66,6 +70,13 @@ absl::StatusOr<FdConnection::Redeemed> Interpret(const FdReply& reply, ssize_t s
 }
 
 }  // namespace
+
+struct FdConnection::Answer {
+  FdReply reply;
+  ssize_t size_bytes;
+  int flags;
+  std::vector<UniqueFd> descriptors;
+};
 
 absl::StatusOr<FdConnection> FdConnection::Open(const std::string& runtime_dir, absl::Time deadline) {
   std::string path = absl::StrCat(runtime_dir, "/", kFdSocketName);
@@ -79,17 +90,46 @@ absl::StatusOr<FdConnection::Redeemed> FdConnection::Redeem(std::uint64_t sessio
     return absl::InternalError(
         absl::StrCat("the ticket of ", what, " has ", ticket.size(), " bytes; expected ", kTicketBytes));
   }
-  FdRequest request = {.magic = kFdMagic, .reserved = 0, .session_id = session_id, .ticket = {}};
-  std::memcpy(request.ticket, ticket.data(), kTicketBytes);
-  if (const absl::Status sent = Send(request, deadline); !sent.ok()) return Prefixed(sent, what, path_);
-  absl::StatusOr<Redeemed> redeemed = Receive(deadline);
+  FdRequest request = {.magic = kFdMagic, .kind = FdRequestKind::kRedeem, .session_id = session_id, .argument = {}};
+  std::memcpy(request.argument, ticket.data(), kTicketBytes);
+  if (const absl::Status sent = Send(request, /*fd=*/-1, deadline); !sent.ok()) return Prefixed(sent, what, path_);
+  absl::StatusOr<Redeemed> redeemed = ReceiveDescriptor(deadline);
   if (!redeemed.ok()) return Prefixed(redeemed.status(), what, path_);
   return redeemed;
 }
 
-absl::Status FdConnection::Send(const FdRequest& request, absl::Time deadline) {
+absl::Status FdConnection::HandBack(FdRequestKind kind, std::uint64_t session_id, const FdHandBack& object, int fd,
+                                    absl::Time deadline) {
+  FdRequest request = {.magic = kFdMagic, .kind = kind, .session_id = session_id, .argument = {}};
+  std::memcpy(request.argument, &object, sizeof(object));
+  A8A_RETURN_IF_ERROR(Send(request, fd, deadline));
+  A8A_ASSIGN_OR_RETURN(const Answer answer, Receive(deadline));
+  return StatusOf(answer.reply, answer.size_bytes);
+}
+
+absl::StatusOr<FdConnection::Redeemed> FdConnection::ReceiveDescriptor(absl::Time deadline) {
+  A8A_ASSIGN_OR_RETURN(Answer answer, Receive(deadline));
+  A8A_RETURN_IF_ERROR(StatusOf(answer.reply, answer.size_bytes));
+  return RedeemedOf(answer.reply, answer.flags, std::move(answer.descriptors));
+}
+
+absl::Status FdConnection::Send(const FdRequest& request, int fd, absl::Time deadline) {
+  iovec part = {.iov_base = const_cast<FdRequest*>(&request), .iov_len = sizeof(request)};
+  msghdr message = {};
+  message.msg_iov = &part;
+  message.msg_iovlen = 1;
+  alignas(cmsghdr) std::array<char, CMSG_SPACE(sizeof(int))> control = {};
+  if (fd >= 0) {
+    message.msg_control = control.data();
+    message.msg_controllen = control.size();
+    cmsghdr* const header = CMSG_FIRSTHDR(&message);
+    header->cmsg_level = SOL_SOCKET;
+    header->cmsg_type = SCM_RIGHTS;
+    header->cmsg_len = CMSG_LEN(sizeof(int));
+    std::memcpy(CMSG_DATA(header), &fd, sizeof(int));
+  }
   while (true) {
-    const ssize_t sent = ::send(socket_.get(), &request, sizeof(request), MSG_NOSIGNAL | MSG_DONTWAIT);
+    const ssize_t sent = ::sendmsg(socket_.get(), &message, MSG_NOSIGNAL | MSG_DONTWAIT);
     // A daemon that refuses a connection answers before it closes: the answer is still there to be read.
     if (sent >= 0 || errno == EPIPE) return absl::OkStatus();
     if (errno == EAGAIN) {
@@ -100,7 +140,7 @@ absl::Status FdConnection::Send(const FdRequest& request, absl::Time deadline) {
   }
 }
 
-absl::StatusOr<FdConnection::Redeemed> FdConnection::Receive(absl::Time deadline) {
+absl::StatusOr<FdConnection::Answer> FdConnection::Receive(absl::Time deadline) {
   while (true) {
     FdReply reply = {};
     iovec part = {.iov_base = &reply, .iov_len = sizeof(reply)};
@@ -112,7 +152,7 @@ absl::StatusOr<FdConnection::Redeemed> FdConnection::Receive(absl::Time deadline
     message.msg_controllen = control.size();
     const ssize_t received = ::recvmsg(socket_.get(), &message, MSG_CMSG_CLOEXEC | MSG_DONTWAIT);
     if (received == 0) return WentAway(ECONNRESET);
-    if (received > 0) return Interpret(reply, received, message.msg_flags, TakeDescriptors(&message));
+    if (received > 0) return Answer{reply, received, message.msg_flags, TakeDescriptors(&message)};
     if (errno == EAGAIN) {
       A8A_RETURN_IF_ERROR(WaitForSocket(socket_.get(), POLLIN, deadline));
     } else if (errno != EINTR) {

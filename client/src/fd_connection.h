@@ -1,4 +1,5 @@
-// A connection to fd.sock, where tickets are exchanged for descriptors (proto/fd_protocol.h).
+// A connection to fd.sock, where tickets are exchanged for descriptors, and descriptors are handed back to a daemon
+// that was restarted (proto/fd_protocol.h).
 //
 // Opened for one batch of tickets and closed after it: the daemon closes silent connections, so a kept one would have
 // to be opened anew anyway. Not thread-safe.
@@ -36,9 +37,19 @@ class FdConnection {
   [[nodiscard]] absl::StatusOr<Redeemed> Redeem(std::uint64_t session_id, absl::string_view ticket,
                                                 absl::string_view what, absl::Time deadline);
 
+  // Hands `fd` back, which stays the caller's; -1 for kHandBackDone.
+  //
+  // Errors: those of the daemon, UNAVAILABLE, DEADLINE_EXCEEDED, INTERNAL.
+  [[nodiscard]] absl::Status HandBack(FdRequestKind kind, std::uint64_t session_id, const FdHandBack& object, int fd,
+                                      absl::Time deadline);
+
  private:
-  [[nodiscard]] absl::Status Send(const FdRequest& request, absl::Time deadline);
-  [[nodiscard]] absl::StatusOr<Redeemed> Receive(absl::Time deadline);
+  // With descriptor `fd` unless that is negative.
+  [[nodiscard]] absl::Status Send(const FdRequest& request, int fd, absl::Time deadline);
+  [[nodiscard]] absl::StatusOr<Redeemed> ReceiveDescriptor(absl::Time deadline);
+  // One answer, without what it says checked.
+  struct Answer;
+  [[nodiscard]] absl::StatusOr<Answer> Receive(absl::Time deadline);
 
   UniqueFd socket_;
   std::string path_;

@@ -141,13 +141,15 @@ absl::Status Group::CheckStatus(Channel channel) {
 
 absl::Status Group::Abort(const std::string& message, absl::Duration timeout) {
   const client::GroupState& group = *impl_->state;
+  const absl::Time deadline = client::DeadlineAfter(timeout);
+  group.session().WaitWhileReconnecting(deadline);
   v1::AbortGroupRequest request;
   request.set_session_id(group.session().id());
   request.set_group_id(group.id());
   request.set_message(message);
   v1::AbortGroupResponse response;
   return group.session().Call(&client::DaemonConnection::group, &v1::GroupService::Stub::AbortGroup, request, &response,
-                              client::DeadlineAfter(timeout), absl::StrCat(group.label(), ": abort"));
+                              deadline, absl::StrCat(group.label(), ": abort"));
 }
 
 int Group::rank() const { return impl_->state->view().rank; }

@@ -16,9 +16,6 @@
 namespace a8a::client {
 namespace {
 
-// How long destructors wait for the daemon. What they could not release ends with the session.
-constexpr absl::Duration kReleaseTimeout = absl::Seconds(2);
-
 std::size_t Index(int rank) { return static_cast<std::size_t>(rank); }
 
 // Answers list every rank once, in order.
@@ -57,6 +54,8 @@ absl::StatusOr<std::shared_ptr<GroupState>> GroupState::Join(std::shared_ptr<Ses
   if (options.channel_count < 1) {  // on the wire 0 means the default, here it is a mistake
     return absl::InvalidArgumentError(absl::StrCat(what, ": channel_count ", options.channel_count, " is below 1"));
   }
+  session->WaitWhileReconnecting(deadline);
+  const Holdings::Operation operation(session->holdings());
   A8A_ASSIGN_OR_RETURN(DeviceBinding device, BindDevice(options.device.name, session->devices()));
   v1::JoinGroupResponse response;
   A8A_RETURN_IF_ERROR(session->Call(&DaemonConnection::group, &v1::GroupService::Stub::JoinGroup,
@@ -85,12 +84,11 @@ GroupState::~GroupState() {
   v1::LeaveGroupRequest request;
   request.set_session_id(session_->id());
   request.set_group_id(id_);
-  v1::LeaveGroupResponse response;
-  // Nobody is left to be told of a failure; the rank then leaves with its session.
-  session_
-      ->Call(&DaemonConnection::group, &v1::GroupService::Stub::LeaveGroup, request, &response,
-             DeadlineAfter(kReleaseTimeout), label_)
-      .IgnoreError();
+  const Holdings::Operation operation(session_->holdings());
+  session_->holdings()->RemoveGroup(id_);
+  session_->holdings()->RemoveBuffer(flags_buffer_id_);
+  session_->CallToRelease<v1::LeaveGroupResponse>(&DaemonConnection::group, &v1::GroupService::Stub::LeaveGroup,
+                                                  request);
   session_->ForgetGroup(id_);
 }
 
@@ -100,19 +98,32 @@ absl::Status GroupState::MapSegments(const v1::JoinGroupResponse& response, absl
   }
   A8A_RETURN_IF_ERROR(CheckRanks(response.flags(), view_.world_size, label_));
   SegmentMapper mapper(*session_, deadline);
-  A8A_ASSIGN_OR_RETURN(control_,
-                       mapper.MapControl(*data_plane_, response.control(), absl::StrCat(label_, ": control segment")));
+  UniqueFd control_fd;
+  A8A_ASSIGN_OR_RETURN(control_, mapper.MapControl(*data_plane_, response.control(),
+                                                   absl::StrCat(label_, ": control segment"), &control_fd));
+  session_->holdings()->AddGroup(id_, std::move(control_fd));
   view_.control = control_->data();
   // Read once: peers can write it.
   view_.block_count = reinterpret_cast<const kernels::GroupControl*>(view_.control)->block_count;
   A8A_RETURN_IF_ERROR(CheckControl());
+  A8A_RETURN_IF_ERROR(MapFlags(response, &mapper));
+  return CheckFlags();
+}
+
+absl::Status GroupState::MapFlags(const v1::JoinGroupResponse& response, SegmentMapper* mapper) {
   for (const v1::RankBuffer& buffer : response.flags()) {
     const std::string what = absl::StrCat(label_, ": flags of rank ", buffer.rank());
-    A8A_ASSIGN_OR_RETURN(std::unique_ptr<Mapping> mapping, mapper.Map(*data_plane_, buffer.ticket(), what));
+    const bool own = buffer.rank() == view_.rank;
+    UniqueFd own_fd;
+    A8A_ASSIGN_OR_RETURN(std::unique_ptr<Mapping> mapping,
+                         mapper->Map(*data_plane_, buffer.ticket(), what, own ? &own_fd : nullptr));
     view_.flags[Index(buffer.rank())] = mapping->data();
     flags_.push_back(std::move(mapping));
+    if (!own) continue;
+    flags_buffer_id_ = buffer.buffer().buffer_id();
+    session_->holdings()->AddBuffer(flags_buffer_id_, buffer.buffer().generation(), std::move(own_fd));
   }
-  return CheckFlags();
+  return absl::OkStatus();
 }
 
 absl::Status GroupState::CheckControl() const {
@@ -180,6 +191,8 @@ absl::StatusOr<std::shared_ptr<WindowState>> WindowState::Register(std::shared_p
                                                                    const std::string& name, const Part& part,
                                                                    absl::Duration timeout) {
   const absl::Time deadline = DeadlineAfter(timeout);
+  group->session().WaitWhileReconnecting(deadline);
+  const Holdings::Operation operation(group->session().holdings());
   v1::RegisterWindowRequest request;
   request.set_session_id(group->session().id());
   request.set_group_id(group->id());
@@ -212,12 +225,10 @@ WindowState::~WindowState() {
   request.set_session_id(group_->session().id());
   request.set_group_id(group_->id());
   request.set_window_index(view_.window_index);
-  v1::ReleaseWindowResponse response;
-  // As for groups: what fails here ends with the session.
-  group_->session()
-      .Call(&DaemonConnection::group, &v1::GroupService::Stub::ReleaseWindow, request, &response,
-            DeadlineAfter(kReleaseTimeout), name_)
-      .IgnoreError();
+  const Holdings::Operation operation(group_->session().holdings());
+  group_->session().holdings()->RemoveBuffer(buffer_id_);
+  group_->session().CallToRelease<v1::ReleaseWindowResponse>(&DaemonConnection::group,
+                                                             &v1::GroupService::Stub::ReleaseWindow, request);
 }
 
 absl::StatusOr<std::unique_ptr<Mapping>> WindowState::MapUserPart(const v1::RankBuffer& buffer, const Part& own,
@@ -237,9 +248,16 @@ absl::Status WindowState::MapParts(const v1::RegisterWindowResponse& response, c
   SegmentMapper mapper(group_->session(), deadline);
   for (const v1::RankBuffer& buffer : response.buffers()) {
     const std::string what = absl::StrCat(label, " of rank ", buffer.rank());
+    const bool own_lease = buffer.rank() == group_->view().rank && !buffer.has_user_memory();
+    UniqueFd own_fd;
     A8A_ASSIGN_OR_RETURN(std::unique_ptr<Mapping> mapping,
-                         buffer.has_user_memory() ? MapUserPart(buffer, own, what)
-                                                  : mapper.Map(group_->data_plane(), buffer.ticket(), what));
+                         buffer.has_user_memory()
+                             ? MapUserPart(buffer, own, what)
+                             : mapper.Map(group_->data_plane(), buffer.ticket(), what, own_lease ? &own_fd : nullptr));
+    if (own_lease) {
+      buffer_id_ = buffer.buffer().buffer_id();
+      group_->session().holdings()->AddBuffer(buffer_id_, buffer.buffer().generation(), std::move(own_fd));
+    }
     view_.base[Index(buffer.rank())] = mapping->data();
     view_.size_bytes[Index(buffer.rank())] = mapping->size_bytes();
     parts_.push_back(std::move(mapping));

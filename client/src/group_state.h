@@ -18,6 +18,7 @@
 #include "absl/time/time.h"
 #include "client/src/data_plane.h"
 #include "client/src/mapping.h"
+#include "client/src/segment_mapper.h"
 #include "client/src/session.h"
 #include "kernels/include/all_to_all.h"
 
@@ -55,6 +56,7 @@ class GroupState {
   GroupState(std::shared_ptr<Session> session, std::unique_ptr<const DataPlane> data_plane, const JoinOptions& options);
 
   [[nodiscard]] absl::Status MapSegments(const v1::JoinGroupResponse& response, absl::Time deadline);
+  [[nodiscard]] absl::Status MapFlags(const v1::JoinGroupResponse& response, SegmentMapper* mapper);
   // The memory is the daemon's and the ranks'; what they say of its shape is checked before it is believed.
   [[nodiscard]] absl::Status CheckControl() const;
   [[nodiscard]] absl::Status CheckFlags() const;
@@ -65,6 +67,7 @@ class GroupState {
   const std::int64_t timeout_ns_;
   std::uint64_t id_ = 0;  // 0: not joined
   kernels::GroupView view_;
+  std::uint64_t flags_buffer_id_ = 0;  // this rank's
   std::unique_ptr<Mapping> control_;
   std::vector<std::unique_ptr<Mapping>> flags_;  // [r]
 };
@@ -102,6 +105,7 @@ class WindowState {
   const std::string name_;
   kernels::WindowView view_;
   bool registered_ = false;
+  std::uint64_t buffer_id_ = 0;                  // this rank's part's, if that is a lease
   std::vector<std::unique_ptr<Mapping>> parts_;  // [r]
 };
 

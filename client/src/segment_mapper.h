@@ -25,15 +25,17 @@ class SegmentMapper {
   SegmentMapper(const Session& session, absl::Time deadline)
       : runtime_dir_(session.runtime_dir()), session_id_(session.id()), deadline_(deadline) {}
 
-  // Memory of the device of `data_plane`. Errors: as FdConnection::Open and Redeem, and MapHostMemory.
+  // Memory of the device of `data_plane`. `own_fd` gets a descriptor of it, for Holdings, unless it is null. Errors: as
+  // FdConnection::Open and Redeem, and MapHostMemory.
   [[nodiscard]] absl::StatusOr<std::unique_ptr<Mapping>> Map(const DataPlane& data_plane, const v1::Ticket& ticket,
-                                                             absl::string_view what);
+                                                             absl::string_view what, UniqueFd* own_fd = nullptr);
   // A control segment, for the host and the device of `data_plane`.
   [[nodiscard]] absl::StatusOr<std::unique_ptr<Mapping>> MapControl(const DataPlane& data_plane,
-                                                                    const v1::Ticket& ticket, absl::string_view what);
+                                                                    const v1::Ticket& ticket, absl::string_view what,
+                                                                    UniqueFd* own_fd);
 
  private:
-  [[nodiscard]] absl::StatusOr<UniqueFd> Fetch(const v1::Ticket& ticket, absl::string_view what);
+  [[nodiscard]] absl::StatusOr<UniqueFd> Fetch(const v1::Ticket& ticket, absl::string_view what, UniqueFd* own_fd);
 
   const std::string runtime_dir_;
   const std::uint64_t session_id_;

@@ -26,6 +26,12 @@ constexpr absl::Duration kResumeTimeout = absl::Seconds(10);
 // Pauses between such attempts: a daemon restarts in well under a second, and one attempt costs it next to nothing.
 constexpr absl::Duration kRetryPauseMin = absl::Milliseconds(50);
 constexpr absl::Duration kRetryPauseMax = absl::Seconds(1);
+// How long handing descriptors back may take: it is a message on a local socket each, and a CUDA driver's import.
+constexpr absl::Duration kHandBackTimeout = absl::Seconds(10);
+// How long a call waits for a daemon that restarts before it says so: some pauses between attempts to reach it.
+constexpr absl::Duration kRestartPatience = absl::Seconds(3);
+// Releases that wait for the daemon; what exceeds this ends with the session.
+constexpr std::size_t kKeptCallsMax = 65536;
 // News of groups and leases whose owners have not asked for it yet. Entries are dropped with their owners; what exceeds
 // this belongs to nobody, and only costs a message its details.
 constexpr std::size_t kNewsMax = 4096;
@@ -153,6 +159,7 @@ absl::Status Session::RunStream(absl::Time welcome_deadline) {
   {
     const MutexLock lock(&mutex_);
     hello.set_resume_session_id(id_);
+    hello.set_resume_state_id(state_id_);
   }
   AttachStream stream(connection->session(), hello, [this](const auto& message) { OnMessage(message); });
   {
@@ -178,10 +185,13 @@ bool Session::IsAttached() const {
 }
 
 void Session::OnMessage(const v1::AttachResponse& message) {
+  if (message.has_welcome()) return OnWelcome(message.welcome());
+  OnEvent(message);
+}
+
+void Session::OnEvent(const v1::AttachResponse& message) {
   const MutexLock lock(&mutex_);
   switch (message.message_case()) {
-    case v1::AttachResponse::kWelcome:
-      return OnWelcome(message.welcome());
     case v1::AttachResponse::kGroupAborted:
       return Remember(&group_ends_, message.group_aborted().group_id(), message.group_aborted().text());
     case v1::AttachResponse::kBufferRevoked:
@@ -193,19 +203,67 @@ void Session::OnMessage(const v1::AttachResponse& message) {
     case v1::AttachResponse::kUndrained:
       draining_ = false;
       return;
+    case v1::AttachResponse::kWelcome:
     case v1::AttachResponse::MESSAGE_NOT_SET:
       return;  // of a newer daemon
   }
 }
 
 void Session::OnWelcome(const v1::Welcome& welcome) {
-  id_ = welcome.session_id();
-  devices_.clear();
-  for (const v1::Device& device : welcome.devices()) {
-    devices_.push_back({device.name(), FromProto(device.kind()), device.uuid()});
+  // Before anything new can be asked for: then what is held is what was held.
+  if (welcome.hand_back()) {
+    const absl::Status status = HandBack(welcome.session_id());
+    if (!status.ok()) {
+      const MutexLock lock(&mutex_);
+      stream_->Break();  // and try again
+      return;
+    }
   }
-  if (state_ == State::kAttaching || state_ == State::kReconnecting) state_ = State::kAttached;
-  changed_.NotifyAll();
+  {
+    const MutexLock lock(&mutex_);
+    id_ = welcome.session_id();
+    state_id_ = welcome.state_id();
+    devices_.clear();
+    for (const v1::Device& device : welcome.devices()) {
+      devices_.push_back({device.name(), FromProto(device.kind()), device.uuid()});
+    }
+    if (state_ == State::kAttaching || state_ == State::kReconnecting) state_ = State::kAttached;
+    changed_.NotifyAll();
+  }
+  MakeKeptCalls();
+}
+
+absl::Status Session::HandBack(std::uint64_t session_id) {
+  const absl::Time deadline = absl::Now() + kHandBackTimeout;
+  A8A_ASSIGN_OR_RETURN(FdConnection connection, FdConnection::Open(options_.runtime_dir, deadline));
+  return holdings_.HandBack(session_id, &connection, deadline);
+}
+
+bool Session::KeepCall(std::function<void()> call) {
+  const MutexLock lock(&mutex_);
+  switch (state_) {
+    case State::kAttached:
+      // Broken all the same if the connection is gone; else it has been taken up again meanwhile.
+      if (connection_ != nullptr) return false;
+      break;
+    case State::kAttaching:
+    case State::kReconnecting:
+      break;
+    case State::kEnded:
+    case State::kClosed:
+      return true;
+  }
+  if (kept_calls_.size() < kKeptCallsMax) kept_calls_.push_back(std::move(call));
+  return true;
+}
+
+void Session::MakeKeptCalls() {
+  std::vector<std::function<void()>> calls;
+  {
+    const MutexLock lock(&mutex_);
+    calls.swap(kept_calls_);
+  }
+  for (const std::function<void()>& call : calls) call();
 }
 
 bool Session::OnStreamEnd(const absl::Status& end) {
@@ -225,6 +283,15 @@ bool Session::WaitBeforeRetry(absl::Duration pause) {
     if (!changed_.WaitUntil(&mutex_, until)) return state_ != State::kClosed;
   }
   return false;
+}
+
+void Session::WaitWhileReconnecting(absl::Time deadline) const {
+  if (in_forked_child()) return;
+  const auto until = ToSteadyClock(std::min(deadline, absl::Now() + kRestartPatience));
+  const MutexLock lock(&mutex_);
+  while (state_ == State::kReconnecting || (state_ == State::kAttached && connection_ == nullptr)) {
+    if (!changed_.WaitUntil(&mutex_, until)) return;
+  }
 }
 
 absl::StatusOr<std::shared_ptr<DaemonConnection>> Session::Connection(absl::string_view what) const {

@@ -13,6 +13,7 @@
 #include <sys/types.h>
 
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <memory>
 #include <string>
@@ -22,12 +23,14 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
+#include "absl/time/clock.h"
 #include "absl/time/time.h"
 #include "client/src/attach_stream.h"
 #include "client/src/daemon_connection.h"
 #include "client/src/data_plane.h"
 #include "client/src/grpc_library.h"
 #include "client/src/grpc_status.h"
+#include "client/src/holdings.h"
 #include "kernels/base/mutex.h"
 
 namespace a8a::client {
@@ -60,6 +63,18 @@ class Session {
                                   const Request& request, Response* response, absl::Time deadline,
                                   absl::string_view what);
 
+  // Waits while the session is being taken up again, as after a restart of the daemon, so that what begins now does not
+  // fail for it; but not past `deadline`, and no longer than a restart takes. Before an Operation, never in one: taking
+  // up waits for those.
+  void WaitWhileReconnecting(absl::Time deadline) const;
+  // Makes a call that gives something up. Nobody is left to be told of a failure: while the daemon is away the call is
+  // kept, and made when the session has been taken up again; what fails otherwise ends with the session.
+  template <typename Response, typename Stub, typename Request>
+  void CallToRelease(Stub* (DaemonConnection::*stub)(),
+                     grpc::Status (Stub::*method)(grpc::ClientContext*, const Request&, Response*),
+                     const Request& request);
+
+  [[nodiscard]] Holdings* holdings() { return &holdings_; }
   [[nodiscard]] std::uint64_t id() const;
   // As Client::status.
   [[nodiscard]] absl::Status status() const;
@@ -86,7 +101,14 @@ class Session {
   // One connection and one stream on it; returns why it ended.
   [[nodiscard]] absl::Status RunStream(absl::Time welcome_deadline);
   void OnMessage(const v1::AttachResponse& message);
-  void OnWelcome(const v1::Welcome& welcome) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void OnWelcome(const v1::Welcome& welcome);
+  void OnEvent(const v1::AttachResponse& message);
+  // Gives a restarted daemon what this session holds. Blocks the session's thread.
+  [[nodiscard]] absl::Status HandBack(std::uint64_t session_id);
+  // Makes the calls that CallToRelease has kept.
+  void MakeKeptCalls();
+  // Keeps a call until the session is attached again; false if it is already.
+  [[nodiscard]] bool KeepCall(std::function<void()> call);
   // Decides what the end of a stream means. Returns whether to try again.
   [[nodiscard]] bool OnStreamEnd(const absl::Status& end);
   // Returns false if Close came meanwhile.
@@ -101,10 +123,11 @@ class Session {
   const pid_t pid_;
 
   mutable Mutex mutex_;
-  CondVar changed_;
+  mutable CondVar changed_;
   State state_ ABSL_GUARDED_BY(mutex_) = State::kAttaching;
   absl::Status last_error_ ABSL_GUARDED_BY(mutex_);
   std::uint64_t id_ ABSL_GUARDED_BY(mutex_) = 0;
+  std::uint64_t state_id_ ABSL_GUARDED_BY(mutex_) = 0;
   bool draining_ ABSL_GUARDED_BY(mutex_) = false;
   std::vector<DeviceInfo> devices_ ABSL_GUARDED_BY(mutex_);
   // By id; ids grow, so that the first entries are the oldest.
@@ -112,10 +135,15 @@ class Session {
   std::map<std::uint64_t, std::string> revoked_leases_ ABSL_GUARDED_BY(mutex_);
   std::shared_ptr<DaemonConnection> connection_ ABSL_GUARDED_BY(mutex_);
   AttachStream* stream_ ABSL_GUARDED_BY(mutex_) = nullptr;  // while RunStream runs it
+  std::vector<std::function<void()>> kept_calls_ ABSL_GUARDED_BY(mutex_);
+  Holdings holdings_;
 
   std::unique_ptr<GrpcLibrary> grpc_;
   std::thread thread_;
 };
+
+// How long a call that gives something up waits for the daemon.
+inline constexpr absl::Duration kReleaseTimeout = absl::Seconds(2);
 
 // A grpc::ClientContext with a deadline.
 class CallContext {
@@ -138,6 +166,19 @@ absl::Status Session::Call(Stub* (DaemonConnection::*stub)(),
   // These may be gRPC's own, whose messages name nothing.
   if (absl::IsUnavailable(status) || absl::IsDeadlineExceeded(status)) return WithContext(status, what);
   return status;
+}
+
+template <typename Response, typename Stub, typename Request>
+void Session::CallToRelease(Stub* (DaemonConnection::*stub)(),
+                            grpc::Status (Stub::*method)(grpc::ClientContext*, const Request&, Response*),
+                            const Request& request) {
+  const absl::Time deadline = absl::Now() + kReleaseTimeout;
+  while (true) {
+    Response response;
+    const absl::Status status = Call(stub, method, request, &response, deadline, "release");
+    if (!absl::IsUnavailable(status)) return;
+    if (KeepCall([this, stub, method, request] { CallToRelease<Response>(stub, method, request); })) return;
+  }
 }
 
 }  // namespace a8a::client

@@ -56,11 +56,7 @@ absl::StatusOr<std::shared_ptr<ControlSegment>> ControlSegment::Create(std::uint
   const std::size_t size_bytes = layout.size_bytes();
   A8A_ASSIGN_OR_RETURN(UniqueFd fd, CreateSharedMemory(absl::StrCat("a8a-control-", group_id),
                                                        static_cast<std::int64_t>(size_bytes), /*memfd_flags=*/0));
-  void* base = ::mmap(nullptr, size_bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd.get(), 0);
-  if (base == MAP_FAILED) {
-    return absl::ResourceExhaustedError(absl::StrCat("control segment of group ", group_id, ": mapping ", size_bytes,
-                                                     " bytes: ", std::strerror(errno)));
-  }
+  A8A_ASSIGN_OR_RETURN(std::byte* const base, Map(group_id, fd.get(), size_bytes));
   auto* control = new (base) kernels::GroupControl;
   control->magic = kernels::kControlMagic;
   control->layout_version = kernels::kLayoutVersion;
@@ -68,8 +64,26 @@ absl::StatusOr<std::shared_ptr<ControlSegment>> ControlSegment::Create(std::uint
   control->channel_count = layout.channel_count;
   control->block_count = block_count;
   control->group_id = group_id;
-  return std::shared_ptr<ControlSegment>(new ControlSegment(std::move(fd), static_cast<std::byte*>(base), layout));
+  return std::shared_ptr<ControlSegment>(new ControlSegment(std::move(fd), base, layout));
 }
+
+absl::StatusOr<std::byte*> ControlSegment::Map(std::uint64_t group_id, int fd, std::size_t size_bytes) {
+  void* const base = ::mmap(nullptr, size_bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+  if (base != MAP_FAILED) return static_cast<std::byte*>(base);
+  return absl::ResourceExhaustedError(
+      absl::StrCat("control segment of group ", group_id, ": mapping ", size_bytes, " bytes: ", std::strerror(errno)));
+}
+
+// Its words are the ranks' as well: that it is the file is all that there is to check.
+absl::StatusOr<std::shared_ptr<ControlSegment>> ControlSegment::Adopt(std::uint64_t group_id,
+                                                                      kernels::ControlLayout layout, UniqueFd* fd,
+                                                                      FileId file) {
+  A8A_RETURN_IF_ERROR(CheckSharedMemory(fd->get(), static_cast<std::int64_t>(layout.size_bytes()), file));
+  A8A_ASSIGN_OR_RETURN(std::byte* const base, Map(group_id, fd->get(), layout.size_bytes()));
+  return std::shared_ptr<ControlSegment>(new ControlSegment(std::move(*fd), base, layout));
+}
+
+FileId ControlSegment::file_id() const { return SharedMemoryId(fd_.get()); }
 
 ControlSegment::~ControlSegment() { ::munmap(base_, layout_.size_bytes()); }
 

@@ -25,12 +25,19 @@ class ControlSegment final : public Allocation {
   [[nodiscard]] static absl::StatusOr<std::shared_ptr<ControlSegment>> Create(std::uint64_t group_id,
                                                                               kernels::ControlLayout layout,
                                                                               int block_count);
+  // The segment of an earlier daemon, of which `fd` may be a descriptor or anything else. Takes it if it is.
+  //
+  // Errors: INVALID_ARGUMENT (it is not), RESOURCE_EXHAUSTED (address space).
+  [[nodiscard]] static absl::StatusOr<std::shared_ptr<ControlSegment>> Adopt(std::uint64_t group_id,
+                                                                             kernels::ControlLayout layout,
+                                                                             UniqueFd* fd, FileId file);
   ~ControlSegment() override;
   ControlSegment(const ControlSegment&) = delete;
   ControlSegment& operator=(const ControlSegment&) = delete;
 
   [[nodiscard]] int fd() const override { return fd_.get(); }
   [[nodiscard]] std::int64_t size_bytes() const override { return static_cast<std::int64_t>(layout_.size_bytes()); }
+  [[nodiscard]] FileId file_id() const override;
 
   // Writes the abort word, unless there is one, and wakes sleeping ranks.
   void Abort(EndReason reason, int rank);
@@ -41,6 +48,8 @@ class ControlSegment final : public Allocation {
   void ReadRank(int rank, RankSnapshot* snapshot) const;
 
  private:
+  [[nodiscard]] static absl::StatusOr<std::byte*> Map(std::uint64_t group_id, int fd, std::size_t size_bytes);
+
   ControlSegment(UniqueFd fd, std::byte* base, kernels::ControlLayout layout)
       : fd_(std::move(fd)), base_(base), layout_(layout) {}
 

@@ -43,8 +43,8 @@ GroupToRead SnapshotGroup(const Group& group, const LeaseTable& leases) {
   GroupToRead result;
   result.snapshot.group = group.Info();
   result.control = group.control;
-  if (group.control == nullptr) return result;
-  result.snapshot.control_bytes = group.control->size_bytes();
+  if (group.state == GroupState::kForming) return result;
+  result.snapshot.control_bytes = static_cast<std::int64_t>(group.control_layout().size_bytes());
   for (const RankInfo& rank : result.snapshot.group.ranks) {
     const Account account = leases.RankAccount(group.group_id, rank.rank);
     RankSnapshot& snapshot = result.snapshot.ranks.emplace_back();
@@ -105,7 +105,10 @@ CoreSnapshot Core::Snapshot(const Caller& caller, std::uint64_t group_id) const 
     }
   }
   for (GroupToRead& group : groups) {
-    for (RankSnapshot& rank : group.snapshot.ranks) group.control->ReadRank(rank.rank, &rank);
+    for (RankSnapshot& rank : group.snapshot.ranks) {
+      // Null until a client has handed it back to a daemon that was restarted.
+      if (group.control != nullptr) group.control->ReadRank(rank.rank, &rank);
+    }
     snapshot.groups.push_back(std::move(group.snapshot));
   }
   return snapshot;
@@ -187,6 +190,7 @@ void Core::Tick() {
   const absl::Time now = impl_->clock->Now();
   impl_->tickets.DropExpired(now);
   if (impl_->draining && now >= impl_->drain_deadline) impl_->EndAllGroupsLocked(&after);
+  impl_->EndUnresumedLocked(now, &after);
 }
 
 bool Core::draining() const {

@@ -18,6 +18,7 @@
 #include <array>
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -49,6 +50,9 @@ struct Identity {
   std::uint32_t uid = 0;
   std::uint32_t gid = 0;
   std::int32_t pid = 0;
+  // When it started, in clock ticks since the machine did, which tells it from a later process of the same pid; 0 where
+  // it is not known. Of a session's process only.
+  std::uint64_t start_ticks = 0;
 };
 
 // Who makes a call. Administrators see and end what belongs to any uid.
@@ -56,6 +60,9 @@ struct Caller {
   Identity identity;
   bool administrator = false;
 };
+
+class StateKeeper;
+struct CoreState;
 
 struct CoreOptions {
   int session_max = 1024;
@@ -66,6 +73,8 @@ struct CoreOptions {
   absl::Duration ticket_lifetime = absl::Seconds(10);
   // Whether a window may lie on a rank's own memory.
   bool user_memory = false;
+  // Keeps the state, so that a later daemon can take it up; outlives the core. Null: the state ends with the core.
+  StateKeeper* keeper = nullptr;
 };
 
 using EndReason = kernels::AbortReason;
@@ -104,6 +113,8 @@ struct SessionInfo {
   std::string client_name;
   Identity identity;
   bool stream_open = false;
+  // It comes from an earlier daemon, and its client has yet to hand back what it holds.
+  bool hands_back = false;
 };
 
 struct BufferInfo {
@@ -271,15 +282,45 @@ class Core {
   // A new session of the calling process. The core keeps `sink` until the session ends or StreamClosed.
   [[nodiscard]] absl::StatusOr<SessionInfo> Attach(const Caller& caller, absl::string_view client_name,
                                                    std::shared_ptr<EventSink> sink);
-  // Takes a session up again whose stream broke.
-  [[nodiscard]] absl::StatusOr<SessionInfo> Resume(const Caller& caller, std::uint64_t session_id,
-                                                   std::shared_ptr<EventSink> sink);
+  // Takes a session up again whose stream broke. `state_id` is that of the daemon that made the session; 0: not known.
+  [[nodiscard]] absl::StatusOr<SessionInfo> Resume(const Caller& caller, std::uint64_t state_id,
+                                                   std::uint64_t session_id, std::shared_ptr<EventSink> sink);
   // The stream behind `sink` is gone; the session lives on. Ignored if the session has another sink by now.
   void StreamClosed(std::uint64_t session_id, const EventSink* sink);
   // Goodbye: ends the session in an orderly way.
   [[nodiscard]] absl::Status Detach(const Caller& caller, std::uint64_t session_id);
   // The session's process has ended. Unknown sessions are ignored: it may have said goodbye before.
   void ProcessEnded(std::uint64_t session_id);
+
+  // --- Restart (core_state.h) ---
+  [[nodiscard]] CoreState Export() const;
+  // The descriptors that somebody kept, by key. Those that were taken up are taken out.
+  using KeptDescriptors = std::map<std::string, UniqueFd>;
+  // Takes up what an earlier daemon has left; called first, on an empty core. Leases and groups whose descriptors were
+  // not kept get them from the clients. Returns the sessions.
+  //
+  // Errors: INVALID_ARGUMENT (the state contradicts itself), FAILED_PRECONDITION (it needs a device that is not there);
+  // the core is empty then.
+  [[nodiscard]] absl::StatusOr<std::vector<SessionInfo>> Restore(const CoreState& state, KeptDescriptors* kept);
+  // Nobody watches the session's process: if it is not resumed until `deadline`, it ends as if the process had.
+  void ExpectResume(std::uint64_t session_id, absl::Time deadline);
+  // A client hands back what it got from an earlier daemon: memory of its own lease, or the control segment of its
+  // group. `fd` may be anything, and is taken if it is needed and right. May be repeated.
+  //
+  // Errors: NOT_FOUND and PERMISSION_DENIED as everywhere; FAILED_PRECONDITION (the session has nothing to hand back);
+  // INVALID_ARGUMENT (`fd` is not what it should be).
+  [[nodiscard]] absl::Status HandBackBuffer(const Identity& identity, std::uint64_t session_id, std::uint64_t buffer_id,
+                                            std::uint64_t generation, UniqueFd* fd);
+  [[nodiscard]] absl::Status HandBackControl(const Identity& identity, std::uint64_t session_id, std::uint64_t group_id,
+                                             UniqueFd* fd);
+  // The client has handed back all it holds. What it did not name it does not hold: an answer that granted it was lost,
+  // or the call that released it. It ends.
+  [[nodiscard]] absl::Status HandBackDone(const Identity& identity, std::uint64_t session_id);
+  // Whether the session has something to hand back, for whoever must decide whether to take a descriptor.
+  [[nodiscard]] bool HandsBack(const Identity& identity, std::uint64_t session_id) const;
+  // For a daemon that hands over to the next: forgets everything and ends nothing. Calls that wait get UNAVAILABLE.
+  void LetGo();
+  [[nodiscard]] std::uint64_t state_id() const;
 
   // --- Buffers ---
   [[nodiscard]] absl::StatusOr<LeaseGrant> RegisterBuffer(const Caller& caller, std::uint64_t session_id,

@@ -68,7 +68,19 @@ TicketGrant Core::Impl::IssueLocked(std::uint64_t session_id, const std::shared_
   return tickets.Issue(session_id, allocation, clock->Now());
 }
 
-void Core::Impl::EraseLeaseLocked(std::uint64_t buffer_id, Deferred* after) { after->Drop(leases.Erase(buffer_id)); }
+void Core::Impl::EraseLeaseLocked(std::uint64_t buffer_id, Deferred* after) {
+  after->Drop(leases.Erase(buffer_id));
+  DropLocked(BufferKey(buffer_id), after);
+  ChangedLocked(after);
+}
+
+const Lease& Core::Impl::CommitLocked(const Reservation& reservation, std::shared_ptr<Allocation> allocation,
+                                      Deferred* after) {
+  const Lease& lease = leases.Commit(reservation, std::move(allocation));
+  KeepLocked(BufferKey(lease.buffer.buffer_id), lease.allocation, after);
+  ChangedLocked(after);
+  return lease;
+}
 
 absl::StatusOr<Lease*> Core::Impl::FindLeaseLocked(const Caller& caller, std::uint64_t session_id,
                                                    std::uint64_t buffer_id) {
@@ -112,7 +124,7 @@ absl::StatusOr<LeaseGrant> Core::RegisterBuffer(const Caller& caller, std::uint6
     after.Drop(*std::move(allocation));
     return session_status;
   }
-  const Lease& lease = impl_->leases.Commit(reservation, *std::move(allocation));
+  const Lease& lease = impl_->CommitLocked(reservation, *std::move(allocation), &after);
   impl_->Log("buffer_leased",
              {{"buffer", absl::StrCat(lease.buffer.buffer_id)},
               {"session", absl::StrCat(session_id)},
@@ -157,6 +169,10 @@ absl::StatusOr<LeaseGrant> Core::IssueTicket(const Caller& caller, std::uint64_t
   const MutexLock lock(&impl_->mutex);
   A8A_ASSIGN_OR_RETURN(const Lease* lease, impl_->FindLeaseLocked(caller, session_id, buffer_id));
   A8A_RETURN_IF_ERROR(impl_->tickets.CheckRoom(session_id, 1, impl_->clock->Now()));
+  if (lease->allocation == nullptr) {
+    return absl::UnavailableError(absl::StrCat("buffer ", buffer_id, ": the daemon has restarted, and session ",
+                                               lease->buffer.session_id, " has yet to hand its descriptor back"));
+  }
   return LeaseGrant{lease->buffer, impl_->IssueLocked(session_id, lease->allocation)};
 }
 

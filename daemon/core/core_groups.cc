@@ -47,6 +47,8 @@ void Core::Impl::EraseGroupLocked(Group* group, Deferred* after) {
   FreeNameLocked(*group);
   after->Drop(std::move(group->control));
   leases.ForgetGroup(group->group_id);
+  DropLocked(ControlKey(group->group_id), after);
+  ChangedLocked(after);
   Log("group_gone", {{"group", absl::StrCat(group->group_id)}}, after);
   groups.erase(group->group_id);
 }
@@ -58,8 +60,10 @@ void Core::Impl::EndGroupLocked(Group* group, EndReason reason, int rank, const 
   group->end_rank = rank;
   group->end_text = text;
   FreeNameLocked(*group);
-  // A rank that leaves has ended its all-to-alls; those of the others that do not need it go on.
-  if (reason != EndReason::kRankLeft) group->control->Abort(reason, rank);
+  ChangedLocked(after);
+  // A rank that leaves has ended its all-to-alls; those of the others that do not need it go on. Without the control
+  // segment, which a client has yet to hand back, SetControlLocked does this.
+  if (reason != EndReason::kRankLeft && group->control != nullptr) group->control->Abort(reason, rank);
   FailFormingWindowsLocked(group, group->EndedStatus(), after);
   for (int peer = 0; peer < group->options.world_size; ++peer) {
     const auto& member = group->members[Index(peer)];
@@ -85,9 +89,10 @@ void Core::Impl::RemoveRankLocked(Group* group, int rank, EndReason reason, Defe
   }
   EndGroupLocked(group, reason, rank, DescribeEnd(reason, rank), after);
   // Only where there is no abort word: a rank that waits must not take a death, or what follows it, for leaving.
-  if (group->end_reason == EndReason::kRankLeft) group->control->MarkLeft(rank);
+  if (group->end_reason == EndReason::kRankLeft && group->control != nullptr) group->control->MarkLeft(rank);
   EraseLeaseLocked(member.flags_buffer_id, after);
   group->members[Index(rank)].reset();
+  ChangedLocked(after);
   // A copy: releasing the last part of a window takes it out of the map.
   std::vector<int> window_indices;
   for (const auto& [index, window] : group->windows) window_indices.push_back(index);

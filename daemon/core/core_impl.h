@@ -1,5 +1,5 @@
 // The core's state and its parts: sessions (core_sessions.cc), buffers (core_buffers.cc), groups (core_groups.cc),
-// windows (core_windows.cc), statistics and administration (core.cc). Only these include it.
+// windows (core_windows.cc), restart (core_restore.cc), statistics and administration (core.cc). Only these include it.
 //
 // One lock guards all state. Methods named Locked need it; what must run without it goes to a Deferred.
 #ifndef A8A_DAEMON_CORE_CORE_IMPL_H_
@@ -18,10 +18,12 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "daemon/core/core.h"
+#include "daemon/core/core_state.h"
 #include "daemon/core/deferred.h"
 #include "daemon/core/group.h"
 #include "daemon/core/lease_table.h"
 #include "daemon/core/outbox.h"
+#include "daemon/core/random_id.h"
 #include "daemon/core/ticket_table.h"
 #include "kernels/base/mutex.h"
 
@@ -33,6 +35,7 @@ struct Session {
   // What a client that resumes may have missed, besides the ends of its groups.
   std::deque<BufferRevokedEvent> revoked;
   bool told_to_drain = false;
+  absl::Time resume_by = absl::InfiniteFuture();
 };
 
 // A join or a window registration that waits for other ranks.
@@ -51,7 +54,8 @@ struct Core::Impl {
         clock(core_clock),
         logger(std::move(event_logger)),
         tickets(options.ticket_max_per_session, options.ticket_lifetime),
-        leases(options.buffer_max, std::move(providers)) {}
+        leases(options.buffer_max, std::move(providers), absl::ToUnixNanos(clock->Now())),
+        state_id(RandomId()) {}
 
   // --- core_sessions.cc ---
   // NOT_FOUND or PERMISSION_DENIED: see "every call must come from the process of the session that it names".
@@ -72,6 +76,9 @@ struct Core::Impl {
   // Allocates what was reserved, without the lock.
   static absl::StatusOr<std::shared_ptr<Allocation>> Allocate(const Reservation& reservation);
   TicketGrant IssueLocked(std::uint64_t session_id, const std::shared_ptr<Allocation>& allocation)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex);
+  // Turns a reservation into a lease.
+  const Lease& CommitLocked(const Reservation& reservation, std::shared_ptr<Allocation> allocation, Deferred* after)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex);
   // Ends a lease; its memory is dropped after the lock.
   void EraseLeaseLocked(std::uint64_t buffer_id, Deferred* after) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex);
@@ -129,6 +136,30 @@ struct Core::Impl {
   void ReleasePartLocked(Group* group, int window_index, int rank, Deferred* after)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex);
 
+  // --- core_restore.cc ---
+  // The state is not what was saved: saves it before anybody is told.
+  void ChangedLocked(Deferred* after) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex);
+  void KeepLocked(std::string key, std::shared_ptr<Allocation> allocation, Deferred* after)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex);
+  void DropLocked(std::string key, Deferred* after) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex);
+  void Save(std::uint64_t change) ABSL_LOCKS_EXCLUDED(mutex);
+  [[nodiscard]] CoreState ExportLocked() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex);
+  void RestoreCountersLocked(const CoreState& state) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex);
+  SessionInfo RestoreSessionLocked(const SessionState& from) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex);
+  void RestoreLeaseLocked(const LeaseState& lease, KeptDescriptors* kept) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex);
+  void RestoreGroupLocked(const GroupRecord& record, KeptDescriptors* kept) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex);
+  // Gives a restored group its control segment, and does to it what could not be done without.
+  void SetControlLocked(Group* group, std::shared_ptr<ControlSegment> control) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex);
+  absl::Status CheckHandsBackLocked(const Identity& identity, std::uint64_t session_id)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex);
+  // Ends the sessions of which ExpectResume has come true.
+  void EndUnresumedLocked(absl::Time now, Deferred* after) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex);
+  void FailPendingLocked(const absl::Status& status, Deferred* after) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex);
+  void LetGoLocked(Deferred* after) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex);
+  // Ends what the session's client does not hold.
+  void DropUnclaimedLocked(std::uint64_t session_id, Deferred* after) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex);
+  void ReleaseUnclaimedLocked(const Lease& lease, Deferred* after) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex);
+
   // --- core.cc ---
   void BeginDrain(absl::Duration timeout);
   void EndAllGroupsLocked(Deferred* after) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex);
@@ -151,6 +182,11 @@ struct Core::Impl {
   std::uint64_t sessions_total ABSL_GUARDED_BY(mutex) = 0;
   std::uint64_t groups_total ABSL_GUARDED_BY(mutex) = 0;
   std::uint64_t sessions_died_total ABSL_GUARDED_BY(mutex) = 0;
+  std::uint64_t state_id ABSL_GUARDED_BY(mutex);
+  std::uint64_t change_count ABSL_GUARDED_BY(mutex) = 0;
+  std::uint64_t saved_change ABSL_GUARDED_BY(mutex) = 0;
+  Mutex save_mutex ABSL_ACQUIRED_BEFORE(mutex);  // held while the keeper saves: one state after the other
+  bool let_go ABSL_GUARDED_BY(mutex) = false;
   bool draining ABSL_GUARDED_BY(mutex) = false;
   bool stopping ABSL_GUARDED_BY(mutex) = false;
   absl::Time drain_deadline ABSL_GUARDED_BY(mutex) = absl::InfiniteFuture();

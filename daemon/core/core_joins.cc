@@ -75,7 +75,9 @@ absl::StatusOr<Group*> Core::Impl::OpenGroupLocked(const Caller& caller, const J
   // Names are free again as soon as a group has ended, so this one forms or runs.
   if (const auto found = group_ids.find(key); found != group_ids.end()) {
     Group* group = &groups.at(found->second);
-    A8A_RETURN_IF_ERROR(CheckFits(*group, join, kind));
+    // One that is complete takes nobody, whether or not it would fit; and of one that an earlier daemon made the secret
+    // is not known any more.
+    if (group->state == GroupState::kForming) A8A_RETURN_IF_ERROR(CheckFits(*group, join, kind));
     return group;
   }
   if (groups.size() >= static_cast<std::size_t>(options.group_max)) {
@@ -156,7 +158,7 @@ void Core::Impl::CompleteJoin(std::uint64_t group_id) {
     const Group& group = groups.at(group_id);  // stays while completing
     const int world_size = group.options.world_size;
     const int channel_count = group.options.channel_count;
-    layout = {.world_size = world_size, .channel_count = channel_count};
+    layout = group.control_layout();
     block_count = group.BlockCount();
     const kernels::FlagsLayout flags = {
         .world_size = world_size, .channel_count = channel_count, .block_count = block_count};
@@ -198,11 +200,13 @@ absl::Status Core::Impl::MakeReadyLocked(Group* group, Batch* batch, std::shared
     A8A_RETURN_IF_ERROR(tickets.CheckRoom(member->session_id, group->options.world_size + 1, clock->Now()));
   }
   for (std::size_t rank = 0; rank < group->members.size(); ++rank) {
-    const Lease& lease = leases.Commit(batch->reservations[rank], std::move(batch->allocations[rank]));
+    const Lease& lease = CommitLocked(batch->reservations[rank], std::move(batch->allocations[rank]), after);
     group->members[rank]->flags_buffer_id = lease.buffer.buffer_id;
   }
   *batch = {};
   group->control = std::move(control);
+  group->control_file = group->control->file_id();
+  KeepLocked(ControlKey(group->group_id), group->control, after);
   group->state = GroupState::kReady;
   group->completing = false;
   ++groups_total;

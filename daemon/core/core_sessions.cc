@@ -26,6 +26,7 @@ absl::Status NoSession(std::uint64_t session_id) {
 
 absl::StatusOr<Session*> Core::Impl::FindSessionLocked(const Caller& caller, std::uint64_t session_id) {
   const auto found = sessions.find(session_id);
+  if (found == sessions.end() && let_go) return absl::UnavailableError("the daemon restarts; try again");
   if (found == sessions.end()) return NoSession(session_id);
   A8A_RETURN_IF_ERROR(CheckOwner(caller, found->second));
   return &found->second;
@@ -83,6 +84,8 @@ void Core::Impl::EndSessionLocked(std::uint64_t session_id, EndReason reason, co
   for (const std::uint64_t buffer_id : buffers) EraseLeaseLocked(buffer_id, after);
   leases.ForgetSession(session_id);
   SendLocked(session_id, SessionEndedEvent{status}, after);
+  DropLocked(SessionKey(session_id), after);
+  ChangedLocked(after);
   Log("session_ended", {{"session", absl::StrCat(session_id)}, {"buffers", absl::StrCat(buffers.size())}}, after);
   sessions.erase(session_id);
 }
@@ -93,6 +96,7 @@ absl::StatusOr<SessionInfo> Core::Attach(const Caller& caller, absl::string_view
   Deferred after;
   const MutexLock lock(&impl_->mutex);
   A8A_RETURN_IF_ERROR(impl_->CheckNotDrainingLocked("sessions"));
+  if (impl_->let_go) return absl::UnavailableError("the daemon restarts; try again");
   if (impl_->sessions.size() >= static_cast<std::size_t>(impl_->options.session_max)) {
     return absl::ResourceExhaustedError(absl::StrCat("the daemon has ", impl_->sessions.size(),
                                                      " sessions; its limit is ", impl_->options.session_max));
@@ -106,6 +110,7 @@ absl::StatusOr<SessionInfo> Core::Attach(const Caller& caller, absl::string_view
   SessionInfo info = session.info;
   impl_->sessions.emplace(info.session_id, std::move(session));
   ++impl_->sessions_total;
+  impl_->ChangedLocked(&after);
   impl_->Log("session_attached",
              {{"session", absl::StrCat(info.session_id)},
               {"pid", absl::StrCat(caller.identity.pid)},
@@ -115,16 +120,21 @@ absl::StatusOr<SessionInfo> Core::Attach(const Caller& caller, absl::string_view
   return info;
 }
 
-absl::StatusOr<SessionInfo> Core::Resume(const Caller& caller, std::uint64_t session_id,
+absl::StatusOr<SessionInfo> Core::Resume(const Caller& caller, std::uint64_t state_id, std::uint64_t session_id,
                                          std::shared_ptr<EventSink> sink) {
   Deferred after;
   const MutexLock lock(&impl_->mutex);
+  if (state_id != 0 && state_id != impl_->state_id) {
+    return absl::NotFoundError(absl::StrCat("no session ", session_id, ": it was an earlier daemon's, whose state was ",
+                                            "lost; attach anew (groups that run go on)"));
+  }
   A8A_ASSIGN_OR_RETURN(Session * session, impl_->FindSessionLocked(caller, session_id));
   if (session->outbox != nullptr) {
     return absl::AlreadyExistsError(absl::StrCat("session ", session_id, " has an open stream"));
   }
   session->outbox = std::make_shared<Outbox>(std::move(sink));
   session->info.stream_open = true;
+  session->resume_by = absl::InfiniteFuture();
   impl_->CatchUpLocked(*session, &after);
   impl_->Log("session_resumed", {{"session", absl::StrCat(session_id)}}, &after);
   return session->info;

@@ -161,12 +161,13 @@ void Core::Impl::GrantWindowLocked(Group* group, const std::string& name, Batch*
   std::size_t next = 0;  // of the batch, which has the parts on leases
   for (auto& part : window.parts) {
     if (part->user_memory.has_value()) continue;
-    const Lease& lease = leases.Commit(batch->reservations[next], std::move(batch->allocations[next]));
+    const Lease& lease = CommitLocked(batch->reservations[next], std::move(batch->allocations[next]), after);
     part->buffer_id = lease.buffer.buffer_id;
     part->size_bytes = lease.buffer.size_bytes;
     ++next;
   }
   *batch = {};
+  ChangedLocked(after);  // a window on memory of the ranks' own has no lease
   for (std::size_t rank = 0; rank < window.parts.size(); ++rank) {
     WindowGrant grant;
     grant.window_index = index;
@@ -229,6 +230,7 @@ void Core::Impl::FailFormingWindowsLocked(Group* group, const absl::Status& stat
 void Core::Impl::ReleasePartLocked(Group* group, int window_index, int rank, Deferred* after) {
   GroupWindow& window = group->windows.at(window_index);
   window.parts[Index(rank)]->released = true;
+  ChangedLocked(after);
   const bool held =
       std::any_of(window.parts.begin(), window.parts.end(), [](const auto& part) { return !part->released; });
   if (held) return;

@@ -23,6 +23,7 @@ struct Member {
   std::int32_t pid = 0;
   PoolDevice* device = nullptr;
   std::uint64_t flags_buffer_id = 0;  // 0 until the group is ready
+  bool claimed = true;                // as Lease::claimed
   // While the rank waits for the others.
   std::uint64_t pending_id = 0;
   JoinCallback callback;
@@ -54,7 +55,8 @@ struct Group {
   bool completing = false;                     // all ranks have come; its memory is being allocated, without the lock
   absl::Status ended_while_completing;         // not OK: the ranks that wait get this
   std::vector<std::optional<Member>> members;  // [r]
-  std::shared_ptr<ControlSegment> control;     // once ready
+  std::shared_ptr<ControlSegment> control;     // once ready; null again until handed back to a later daemon
+  FileId control_file;
   std::map<std::string, GroupWindow> forming_windows;
   std::map<int, GroupWindow> windows;
   EndReason end_reason = EndReason::kRankDied;  // with end_rank, once aborted
@@ -64,6 +66,9 @@ struct Group {
   [[nodiscard]] int member_count() const;
   [[nodiscard]] std::optional<int> RankOf(std::uint64_t session_id) const;
   [[nodiscard]] GroupInfo Info() const;
+  [[nodiscard]] kernels::ControlLayout control_layout() const {
+    return {.world_size = options.world_size, .channel_count = options.channel_count};
+  }
   // Whether `reason` ends this group: it is ready, or ranks have begun to leave it, while those that stay may still
   // run all-to-alls among each other. Any other end is final.
   [[nodiscard]] bool CanEnd(EndReason reason) const;

@@ -5,6 +5,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "daemon/core/core_state.h"
 #include "kernels/base/check.h"
 
 namespace a8a::daemon {
@@ -21,8 +22,10 @@ void Account::Remove(std::int64_t size_bytes) {
   A8A_CHECK(bytes >= 0 && lease_count >= 0, "more was released than leased");
 }
 
-LeaseTable::LeaseTable(int buffer_max, std::vector<std::unique_ptr<MemoryProvider>> providers)
-    : buffer_max_(buffer_max) {
+LeaseTable::LeaseTable(int buffer_max, std::vector<std::unique_ptr<MemoryProvider>> providers,
+                       std::int64_t generation_floor)
+    : buffer_max_(buffer_max),
+      next_generation_(static_cast<std::uint64_t>(std::max<std::int64_t>(generation_floor, 0)) + 1) {
   for (auto& provider : providers) devices_.push_back({std::move(provider), {}});
 }
 
@@ -81,11 +84,47 @@ Lease& LeaseTable::Commit(const Reservation& reservation, std::shared_ptr<Alloca
                   .session_id = reservation.session_id,
                   .name = reservation.name,
                   .group_id = reservation.group_id};
+  lease.file = allocation->file_id();
   lease.allocation = std::move(allocation);
   lease.uid = reservation.uid;
   lease.rank = reservation.rank;
   const std::uint64_t buffer_id = lease.buffer.buffer_id;
   return leases_.emplace(buffer_id, std::move(lease)).first->second;
+}
+
+PoolDevice* LeaseTable::FindRecorded(absl::string_view name, absl::string_view uuid) {
+  const auto found = std::find_if(devices_.begin(), devices_.end(), [&](const PoolDevice& device) {
+    const DeviceInfo& info = device.provider->device();
+    return info.uuid == uuid && (!uuid.empty() || info.name == name);
+  });
+  return found == devices_.end() ? nullptr : &*found;
+}
+
+void LeaseTable::Restore(const LeaseState& state, std::shared_ptr<Allocation> allocation) {
+  PoolDevice* const device = FindRecorded(state.buffer.device, state.device_uuid);
+  A8A_CHECK(device != nullptr, absl::StrCat("device ", state.buffer.device, " was looked for before"));
+  Lease lease = {.buffer = state.buffer,
+                 .allocation = std::move(allocation),
+                 .uid = state.uid,
+                 .rank = state.rank,
+                 .file = state.file,
+                 .claimed = false};
+  lease.buffer.device = device->provider->device().name;
+  device->account.Add(state.buffer.size_bytes);
+  sessions_[state.buffer.session_id].Add(state.buffer.size_bytes);
+  if (state.buffer.group_id != 0) ranks_[{state.buffer.group_id, state.rank}].Add(state.buffer.size_bytes);
+  leases_.emplace(state.buffer.buffer_id, std::move(lease));
+}
+
+void LeaseTable::RestoreIds(std::uint64_t next_buffer_id, std::uint64_t next_generation) {
+  next_buffer_id_ = std::max(next_buffer_id_, next_buffer_id);
+  next_generation_ = std::max(next_generation_, next_generation);
+}
+
+std::vector<std::shared_ptr<Allocation>> LeaseTable::Clear() {
+  std::vector<std::shared_ptr<Allocation>> allocations;
+  while (!leases_.empty()) allocations.push_back(Erase(leases_.begin()->first));
+  return allocations;
 }
 
 Lease* LeaseTable::Find(std::uint64_t buffer_id) {

@@ -6,6 +6,7 @@
 #ifndef A8A_DAEMON_CORE_LEASE_TABLE_H_
 #define A8A_DAEMON_CORE_LEASE_TABLE_H_
 
+#include <algorithm>
 #include <cstdint>
 #include <map>
 #include <memory>
@@ -19,6 +20,8 @@
 #include "daemon/memory/memory_provider.h"
 
 namespace a8a::daemon {
+
+struct LeaseState;
 
 // Bytes and their peak.
 struct Account {
@@ -40,6 +43,10 @@ struct Lease {
   std::shared_ptr<Allocation> allocation;
   std::uint32_t uid = 0;
   int rank = -1;  // of buffer.group_id
+  FileId file;    // of the allocation
+  // Of a lease of an earlier daemon: its client has not said yet that it holds it. The allocation is null until
+  // somebody hands its descriptor back.
+  bool claimed = true;
 };
 
 // Bytes that are counted but not yet allocated, and for whom.
@@ -55,17 +62,35 @@ struct Reservation {
 
 class LeaseTable {
  public:
-  LeaseTable(int buffer_max, std::vector<std::unique_ptr<MemoryProvider>> providers);
+  // Generations are above `generation_floor`, which grows from one run of the daemon to the next.
+  LeaseTable(int buffer_max, std::vector<std::unique_ptr<MemoryProvider>> providers, std::int64_t generation_floor);
 
   // NOT_FOUND names the devices there are.
   [[nodiscard]] absl::StatusOr<PoolDevice*> FindDevice(absl::string_view name);
   [[nodiscard]] const std::vector<PoolDevice>& devices() const { return devices_; }
+  // The same by what it was recorded as; null if it is not there.
+  [[nodiscard]] PoolDevice* FindRecorded(absl::string_view name, absl::string_view uuid);
 
   // Counts `wanted.size_bytes`, rounded up, on device and session. RESOURCE_EXHAUSTED: pool limit or table is full.
   [[nodiscard]] absl::StatusOr<Reservation> Reserve(Reservation wanted);
   void Unreserve(const Reservation& reservation);
   // Turns a reservation into a lease. The reference is valid until Erase.
   Lease& Commit(const Reservation& reservation, std::shared_ptr<Allocation> allocation);
+
+  // Takes up a lease of an earlier daemon, on a device that FindRecorded finds; pool and table limits are not asked.
+  void Restore(const LeaseState& state, std::shared_ptr<Allocation> allocation);
+  void RestoreIds(std::uint64_t next_buffer_id, std::uint64_t next_generation);
+  void RestoreDevicePeak(PoolDevice* device, std::int64_t peak) { Raise(&device->account.bytes_peak, peak); }
+  void RestoreSessionPeak(std::uint64_t session_id, std::int64_t peak) {
+    if (peak > 0) Raise(&sessions_[session_id].bytes_peak, peak);
+  }
+  void RestoreRankPeak(std::uint64_t group_id, int rank, std::int64_t peak) {
+    if (peak > 0) Raise(&ranks_[{group_id, rank}].bytes_peak, peak);
+  }
+  // Ends all leases, reservations apart, and gives the allocations to the caller.
+  [[nodiscard]] std::vector<std::shared_ptr<Allocation>> Clear();
+  [[nodiscard]] std::uint64_t next_buffer_id() const { return next_buffer_id_; }
+  [[nodiscard]] std::uint64_t next_generation() const { return next_generation_; }
 
   [[nodiscard]] Lease* Find(std::uint64_t buffer_id);
   [[nodiscard]] const std::map<std::uint64_t, Lease>& leases() const { return leases_; }
@@ -81,13 +106,15 @@ class LeaseTable {
  private:
   using RankKey = std::pair<std::uint64_t, int>;
 
+  static void Raise(std::int64_t* peak, std::int64_t to) { *peak = std::max(*peak, to); }
+
   void Remove(PoolDevice* device, std::int64_t size_bytes, std::uint64_t session_id, RankKey rank);
 
   const int buffer_max_;
   std::vector<PoolDevice> devices_;  // constant after construction, accounts apart
   int reserved_count_ = 0;
   std::uint64_t next_buffer_id_ = 1;
-  std::uint64_t next_generation_ = 1;
+  std::uint64_t next_generation_;
   std::map<std::uint64_t, Lease> leases_;
   std::map<std::uint64_t, Account> sessions_;
   std::map<RankKey, Account> ranks_;

@@ -27,6 +27,8 @@ class CudaAllocation final : public Allocation {
 
   [[nodiscard]] int fd() const override { return fd_.get(); }
   [[nodiscard]] std::int64_t size_bytes() const override { return size_bytes_; }
+  // The driver's descriptors are all of one device file.
+  [[nodiscard]] FileId file_id() const override { return {}; }
 
  private:
   const UniqueFd fd_;
@@ -144,6 +146,15 @@ absl::StatusOr<std::unique_ptr<Allocation>> CudaMemoryProvider::Allocate(std::in
   return std::make_unique<CudaAllocation>(std::move(fd), size_bytes, live_bytes_);
 }
 
+// The driver tells of a descriptor which device's memory it is, and neither its size nor whether it is that of an
+// earlier one: whoever hands back another allocation of its own cheats its own group alone.
+absl::StatusOr<std::unique_ptr<Allocation>> CudaMemoryProvider::Adopt(UniqueFd* fd, std::int64_t size_bytes, FileId) {
+  if (const absl::Status status = CheckImport(fd->get(), "handed back"); !status.ok()) {
+    return absl::InvalidArgumentError(status.message());
+  }
+  return std::make_unique<CudaAllocation>(std::move(*fd), size_bytes, live_bytes_);
+}
+
 absl::Status CudaMemoryProvider::OutOfMemory(std::int64_t size_bytes) const {
   const std::int64_t live_bytes = live_bytes_->load(std::memory_order_relaxed);
   return absl::ResourceExhaustedError(Doing(absl::StrCat(
@@ -156,21 +167,21 @@ absl::Status CudaMemoryProvider::Probe() {
   // As clients do: through a duplicate.
   const UniqueFd shared(::fcntl(allocation->fd(), F_DUPFD_CLOEXEC, 0));
   if (!shared.valid()) return absl::ResourceExhaustedError(Doing("probe: the daemon has no file descriptor left"));
-  return CheckImport(shared.get());
+  return CheckImport(shared.get(), "probe");
 }
 
-absl::Status CudaMemoryProvider::CheckImport(int fd) const {
+absl::Status CudaMemoryProvider::CheckImport(int fd, absl::string_view what) const {
   cuda::MemoryHandle handle = 0;
   void* const shareable = reinterpret_cast<void*>(static_cast<std::intptr_t>(fd));
   A8A_RETURN_IF_ERROR(driver_->ToStatus(
       driver_->calls().mem_import_from_shareable_handle(&handle, shareable, cuda::HandleType::kPosixFileDescriptor),
-      Doing("probe: importing its own memory")));
+      Doing(absl::StrCat(what, ": importing its own memory"))));
   const ScopedMemoryHandle scoped(*driver_, handle);
   cuda::AllocationProperties memory = {};
   A8A_RETURN_IF_ERROR(driver_->ToStatus(driver_->calls().mem_get_allocation_properties(&memory, handle),
-                                        Doing("probe: asking what was imported")));
+                                        Doing(absl::StrCat(what, ": asking what was imported"))));
   if (memory.location.type == cuda::LocationType::kDevice && memory.location.id == handle_) return absl::OkStatus();
-  return absl::InternalError(Doing(absl::StrCat("probe: its own memory came back as memory of device ",
+  return absl::InternalError(Doing(absl::StrCat(what, ": its own memory came back as memory of device ",
                                                 memory.location.id, ", expected ", handle_)));
 }
 

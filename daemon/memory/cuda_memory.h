@@ -48,6 +48,8 @@ class CudaMemoryProvider final : public MemoryProvider {
   [[nodiscard]] const DeviceInfo& device() const override { return device_; }
   [[nodiscard]] absl::StatusOr<std::unique_ptr<Allocation>> Allocate(std::int64_t size_bytes,
                                                                      absl::string_view name) override;
+  [[nodiscard]] absl::StatusOr<std::unique_ptr<Allocation>> Adopt(UniqueFd* fd, std::int64_t size_bytes,
+                                                                  FileId file) override;
   // Imports the descriptor back instead of writing through it: without a context there is nothing to write with.
   [[nodiscard]] absl::Status Probe() override;
 
@@ -55,7 +57,7 @@ class CudaMemoryProvider final : public MemoryProvider {
   CudaMemoryProvider(std::shared_ptr<const cuda::Driver> driver, const cuda::DeviceProperties& properties,
                      DeviceInfo device);
 
-  [[nodiscard]] absl::Status CheckImport(int fd) const;
+  [[nodiscard]] absl::Status CheckImport(int fd, absl::string_view what) const;
   [[nodiscard]] absl::Status OutOfMemory(std::int64_t size_bytes) const;
   [[nodiscard]] std::string Doing(absl::string_view what) const;
 

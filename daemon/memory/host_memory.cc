@@ -42,6 +42,7 @@ class HostAllocation final : public Allocation {
   HostAllocation(UniqueFd fd, std::int64_t size_bytes) : fd_(std::move(fd)), size_bytes_(size_bytes) {}
   [[nodiscard]] int fd() const override { return fd_.get(); }
   [[nodiscard]] std::int64_t size_bytes() const override { return size_bytes_; }
+  [[nodiscard]] FileId file_id() const override { return SharedMemoryId(fd_.get()); }
 
  private:
   const UniqueFd fd_;
@@ -147,6 +148,12 @@ absl::StatusOr<std::unique_ptr<Allocation>> HostMemoryProvider::Allocate(std::in
   const absl::Status prepared = Prepare(fd.get(), size_bytes);
   if (!prepared.ok()) return hugetlb ? ExplainHugetlb(prepared) : prepared;
   return std::make_unique<HostAllocation>(std::move(fd), size_bytes);
+}
+
+absl::StatusOr<std::unique_ptr<Allocation>> HostMemoryProvider::Adopt(UniqueFd* fd, std::int64_t size_bytes,
+                                                                      FileId file) {
+  A8A_RETURN_IF_ERROR(CheckSharedMemory(fd->get(), size_bytes, file));
+  return std::make_unique<HostAllocation>(std::move(*fd), size_bytes);
 }
 
 absl::Status HostMemoryProvider::Prepare(int fd, std::int64_t size_bytes) {

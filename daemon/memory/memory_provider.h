@@ -30,6 +30,14 @@ struct DeviceInfo {
   std::int64_t pool_limit_bytes = 0;
 };
 
+// Names an open file on this machine until it restarts; zero for descriptors that the system does not tell apart.
+struct FileId {
+  std::uint64_t device = 0;
+  std::uint64_t inode = 0;
+
+  friend bool operator==(const FileId&, const FileId&) = default;
+};
+
 // One allocation and the descriptor that shares it. The daemon never maps it. Destruction drops the daemon's reference
 // only: pages live on until the last mapping in any process is gone, and are never handed to anyone again.
 class Allocation {
@@ -39,6 +47,8 @@ class Allocation {
   [[nodiscard]] virtual int fd() const = 0;
   // A multiple of the device's granularity.
   [[nodiscard]] virtual std::int64_t size_bytes() const = 0;
+  // What a descriptor of it is told by when it comes back (MemoryProvider::Adopt).
+  [[nodiscard]] virtual FileId file_id() const = 0;
 };
 
 class MemoryProvider {
@@ -54,6 +64,13 @@ class MemoryProvider {
   // gone), INTERNAL (the system failed in a way it should not).
   [[nodiscard]] virtual absl::StatusOr<std::unique_ptr<Allocation>> Allocate(std::int64_t size_bytes,
                                                                              absl::string_view name) = 0;
+
+  // Takes an allocation up again that an earlier daemon made: `size_bytes` and `file` are what it recorded, `fd` is
+  // what a client or the service manager hands back, and may be anything. Takes the descriptor if it succeeds.
+  //
+  // Errors: INVALID_ARGUMENT if `fd` is not that allocation; UNAVAILABLE, INTERNAL as for Allocate.
+  [[nodiscard]] virtual absl::StatusOr<std::unique_ptr<Allocation>> Adopt(UniqueFd* fd, std::int64_t size_bytes,
+                                                                          FileId file) = 0;
 
   // Proves that the device works: allocates granularity_bytes, shares it through its descriptor, checks that what is
   // written through one mapping is read through the other (where the process can map it), and releases it.

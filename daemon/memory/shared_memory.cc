@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -16,6 +17,8 @@ namespace {
 #ifndef MFD_NOEXEC_SEAL
 constexpr unsigned MFD_NOEXEC_SEAL = 0x0008U;
 #endif
+
+constexpr int kSeals = F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL;
 
 int CreateMemfd(const char* name, unsigned flags) {
   const int fd = ::memfd_create(name, flags | MFD_NOEXEC_SEAL);
@@ -44,10 +47,28 @@ absl::StatusOr<UniqueFd> CreateSharedMemory(const std::string& name, std::int64_
   if (::ftruncate(fd.get(), size_bytes) != 0) {
     return MemoryErrnoToStatus(errno, absl::StrCat("sizing shared memory to ", size_bytes, " bytes"));
   }
-  if (::fcntl(fd.get(), F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) != 0) {
-    return MemoryErrnoToStatus(errno, "sealing shared memory");
-  }
+  if (::fcntl(fd.get(), F_ADD_SEALS, kSeals) != 0) return MemoryErrnoToStatus(errno, "sealing shared memory");
   return fd;
+}
+
+FileId SharedMemoryId(int fd) {
+  struct stat info = {};
+  if (::fstat(fd, &info) != 0) return {};
+  return {.device = info.st_dev, .inode = info.st_ino};
+}
+
+absl::Status CheckSharedMemory(int fd, std::int64_t size_bytes, FileId file) {
+  // First: only memfds have seals, and asking for them asks no file system.
+  const int seals = ::fcntl(fd, F_GET_SEALS);
+  if (seals < 0) return absl::InvalidArgumentError(absl::StrCat("no memfd: ", std::strerror(errno)));
+  struct stat info = {};
+  if (::fstat(fd, &info) != 0) return absl::InvalidArgumentError(absl::StrCat("fstat: ", std::strerror(errno)));
+  if (FileId{info.st_dev, info.st_ino} != file) {
+    return absl::InvalidArgumentError(absl::StrCat("another memfd: inode ", info.st_ino, ", expected ", file.inode));
+  }
+  if ((seals & kSeals) == kSeals && info.st_size == size_bytes) return absl::OkStatus();
+  return absl::InvalidArgumentError(absl::StrCat("a memfd of ", info.st_size, " bytes with seals ", seals,
+                                                 "; expected ", size_bytes, " and ", kSeals));
 }
 
 }  // namespace a8a::daemon

@@ -21,6 +21,7 @@ class FakeAllocation final : public Allocation {
 
   [[nodiscard]] int fd() const override { return fd_.get(); }
   [[nodiscard]] std::int64_t size_bytes() const override { return size_bytes_; }
+  [[nodiscard]] FileId file_id() const override { return SharedMemoryId(fd_.get()); }
 
  private:
   const UniqueFd fd_;
@@ -70,6 +71,12 @@ absl::StatusOr<std::unique_ptr<Allocation>> FakeMemoryProvider::Allocate(std::in
   A8A_RETURN_IF_ERROR(script_->NextAllocation());
   A8A_ASSIGN_OR_RETURN(UniqueFd fd, CreateSharedMemory(std::string(name), size_bytes, /*memfd_flags=*/0));
   return std::make_unique<FakeAllocation>(std::move(fd), size_bytes, script_);
+}
+
+absl::StatusOr<std::unique_ptr<Allocation>> FakeMemoryProvider::Adopt(UniqueFd* fd, std::int64_t size_bytes,
+                                                                      FileId file) {
+  A8A_RETURN_IF_ERROR(CheckSharedMemory(fd->get(), size_bytes, file));
+  return std::make_unique<FakeAllocation>(std::move(*fd), size_bytes, script_);
 }
 
 absl::Status FakeMemoryProvider::Probe() {

@@ -53,6 +53,8 @@ class FakeMemoryProvider final : public MemoryProvider {
   [[nodiscard]] const DeviceInfo& device() const override { return device_; }
   [[nodiscard]] absl::StatusOr<std::unique_ptr<Allocation>> Allocate(std::int64_t size_bytes,
                                                                      absl::string_view name) override;
+  [[nodiscard]] absl::StatusOr<std::unique_ptr<Allocation>> Adopt(UniqueFd* fd, std::int64_t size_bytes,
+                                                                  FileId file) override;
   [[nodiscard]] absl::Status Probe() override;
 
  private:

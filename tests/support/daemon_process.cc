@@ -21,6 +21,7 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "absl/time/clock.h"
 #include "kernels/base/check.h"
 #include "kernels/base/unique_fd.h"
@@ -51,20 +52,58 @@ bool CanConnect(const std::string& path, int type) {
   return fd.valid() && ::connect(fd.get(), reinterpret_cast<const sockaddr*>(&address), sizeof(address)) == 0;
 }
 
+constexpr int kFirstPassed = 3;  // SD_LISTEN_FDS_START
+
+// All that the child needs, made before fork.
+struct Launch {
+  std::vector<std::string> arguments;
+  std::vector<std::string> environment;
+  std::vector<int> passed;
+  int log_fd = -1;
+  std::uint64_t descriptor_limit = 0;
+  char listen_pid[sizeof("LISTEN_PID=") + 10] = "LISTEN_PID=";
+  std::vector<char*> argv = {};
+  std::vector<char*> envp = {};
+};
+
+void Point(std::vector<std::string>* strings, std::vector<char*>* pointers) {
+  for (std::string& string : *strings) pointers->push_back(string.data());
+}
+
+// Only async-signal-safe calls.
+void WritePid(char* end_of_text, pid_t pid) {
+  char digits[10];
+  int count = 0;
+  for (; pid > 0; pid /= 10) digits[count++] = static_cast<char>('0' + pid % 10);
+  while (count > 0) *end_of_text++ = digits[--count];
+}
+
+// Puts the descriptors that are passed where the service looks for them; first out of each other's way.
+void PlacePassed(Launch* launch) {
+  const int count = static_cast<int>(launch->passed.size());
+  for (int& fd : launch->passed) fd = ::fcntl(fd, F_DUPFD, kFirstPassed + count);
+  launch->log_fd = ::fcntl(launch->log_fd, F_DUPFD_CLOEXEC, kFirstPassed + count);
+  for (int i = 0; i < count; ++i) ::dup2(launch->passed[static_cast<std::size_t>(i)], kFirstPassed + i);
+}
+
 // Runs in the child between fork and exec: only async-signal-safe calls.
-[[noreturn]] void ExecDaemon(char* const* arguments, int log_fd, std::uint64_t descriptor_limit) {
+[[noreturn]] void ExecDaemon(Launch* launch) {
+  PlacePassed(launch);
+  const int log_fd = launch->log_fd;
+  const std::uint64_t descriptor_limit = launch->descriptor_limit;
   ::prctl(PR_SET_PDEATHSIG, SIGKILL);
   sigset_t no_signals;
   sigemptyset(&no_signals);
   ::sigprocmask(SIG_SETMASK, &no_signals, nullptr);
   ::dup2(log_fd, STDOUT_FILENO);
   ::dup2(log_fd, STDERR_FILENO);
-  ::close_range(3, ~0U, CLOSE_RANGE_CLOEXEC);
+  ::close_range(kFirstPassed + static_cast<unsigned>(launch->passed.size()), ~0U, CLOSE_RANGE_CLOEXEC);
   if (descriptor_limit != 0) {
     const rlimit limit = {descriptor_limit, descriptor_limit};
     ::setrlimit(RLIMIT_NOFILE, &limit);
   }
-  ::execv(arguments[0], arguments);
+  WritePid(launch->listen_pid + std::strlen(launch->listen_pid), ::getpid());
+  ::execve(launch->argv[0], launch->argv.data(), launch->envp.data());
   ::_exit(127);
 }
 
@@ -86,6 +125,31 @@ ExitState ToExitState(int wait_status) {
   return {.code = WEXITSTATUS(wait_status), .signal = 0};
 }
 
+// Pointers into itself: it must not be moved once made, which returning it as it is does not.
+Launch PrepareLaunch(const DaemonProcess::Options& options, const std::string& runtime_dir, int log_fd) {
+  Launch launch;
+  launch.arguments = DaemonArguments(runtime_dir, options.flags);
+  launch.environment = options.environment;
+  std::vector<std::string> names;
+  for (const auto& [name, fd] : options.descriptors) {
+    names.push_back(name);
+    launch.passed.push_back(fd);
+  }
+  if (!names.empty()) {
+    launch.environment.push_back(absl::StrCat("LISTEN_FDS=", names.size()));
+    launch.environment.push_back(absl::StrCat("LISTEN_FDNAMES=", absl::StrJoin(names, ":")));
+    launch.envp.push_back(launch.listen_pid);
+  }
+  launch.log_fd = log_fd;
+  launch.descriptor_limit = options.descriptor_limit;
+  Point(&launch.arguments, &launch.argv);
+  launch.argv.push_back(nullptr);
+  Point(&launch.environment, &launch.envp);
+  for (char** variable = environ; *variable != nullptr; ++variable) launch.envp.push_back(*variable);
+  launch.envp.push_back(nullptr);
+  return launch;
+}
+
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<DaemonProcess>> DaemonProcess::Start(const Options& options) {
@@ -103,13 +167,10 @@ absl::StatusOr<std::unique_ptr<DaemonProcess>> DaemonProcess::Spawn(const Option
   const UniqueFd log_fd(::open(daemon->log_path_.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600));
   if (!log_fd.valid()) return absl::ErrnoToStatus(errno, absl::StrCat("cannot create ", daemon->log_path_));
 
-  std::vector<std::string> arguments = DaemonArguments(daemon->runtime_dir_, options.flags);
-  std::vector<char*> pointers;
-  for (std::string& argument : arguments) pointers.push_back(argument.data());
-  pointers.push_back(nullptr);
+  Launch launch = PrepareLaunch(options, daemon->runtime_dir_, log_fd.get());
   daemon->pid_ = ::fork();
   if (daemon->pid_ < 0) return absl::ErrnoToStatus(errno, "cannot fork");
-  if (daemon->pid_ == 0) ExecDaemon(pointers.data(), log_fd.get(), options.descriptor_limit);
+  if (daemon->pid_ == 0) ExecDaemon(&launch);
   return daemon;
 }
 

@@ -15,6 +15,7 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -43,6 +44,10 @@ class DaemonProcess {
     std::string runtime_dir;
     // RLIMIT_NOFILE of the daemon, soft and hard; 0: as the test's.
     std::uint64_t descriptor_limit = 0;
+    // "NAME=value"s on top of the test's environment.
+    std::vector<std::string> environment;
+    // Passed as a service manager does [sd_listen_fds(3)]: names and descriptors, which stay the test's.
+    std::vector<std::pair<std::string, int>> descriptors;
   };
 
   // Starts a daemon and waits until both its sockets take connections.

@@ -119,9 +119,9 @@ bool FdClient::Send(const void* data, std::size_t size_bytes) const {
 }
 
 bool FdClient::Send(std::uint64_t session_id, const std::string& ticket) const {
-  FdRequest request = {.magic = kFdMagic, .reserved = 0, .session_id = session_id, .ticket = {}};
-  A8A_CHECK(ticket.size() == sizeof(request.ticket), "a ticket has 16 bytes");
-  std::memcpy(request.ticket, ticket.data(), ticket.size());
+  FdRequest request = {.magic = kFdMagic, .kind = FdRequestKind::kRedeem, .session_id = session_id, .argument = {}};
+  A8A_CHECK(ticket.size() == sizeof(request.argument), "a ticket has 16 bytes");
+  std::memcpy(request.argument, ticket.data(), ticket.size());
   return Send(&request, sizeof(request));
 }
 

@@ -162,13 +162,14 @@ TEST_F(FdSocketTest, AnOversizedMessageEndsTheConnection) {
 }
 
 TEST_F(FdSocketTest, AWrongMagicOrReservedFieldEndsTheConnection) {
-  FdRequest request = {.magic = kFdMagic + 1, .reserved = 0, .session_id = session_->id(), .ticket = {}};
+  FdRequest request = {
+      .magic = kFdMagic + 1, .kind = FdRequestKind::kRedeem, .session_id = session_->id(), .argument = {}};
   ASSERT_TRUE(fds_->Send(&request, sizeof(request)));
   ExpectRefusedAndClosed();
 
   fds_ = std::make_unique<FdClient>(daemon_->fd_socket_path());
   request.magic = kFdMagic;
-  request.reserved = 1;
+  request.kind = static_cast<FdRequestKind>(4);
   ASSERT_TRUE(fds_->Send(&request, sizeof(request)));
   ExpectRefusedAndClosed();
   ExpectServed();
@@ -186,7 +187,7 @@ TEST_F(FdSocketTest, DescriptorsThatAreSentNeverStayInTheDaemon) {
   const int before = DaemonDescriptorCount();
   std::vector<int> sent(100);
   for (int& fd : sent) fd = ::dup(STDERR_FILENO);
-  FdRequest request = {.magic = kFdMagic, .reserved = 0, .session_id = session_->id(), .ticket = {}};
+  FdRequest request = {.magic = kFdMagic, .kind = FdRequestKind::kRedeem, .session_id = session_->id(), .argument = {}};
   std::vector<char> control(CMSG_SPACE(sent.size() * sizeof(int)));
   iovec part = {.iov_base = &request, .iov_len = sizeof(request)};
   msghdr message = {};

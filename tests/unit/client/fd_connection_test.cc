@@ -84,7 +84,7 @@ TEST_F(FdConnectionTest, ATicketBecomesADescriptorThatIsClosedOnExec) {
   ASSERT_EQ(recv(peer_.get(), &request, sizeof(request), 0), static_cast<ssize_t>(sizeof(request)));
   EXPECT_EQ(request.magic, kFdMagic);
   EXPECT_EQ(request.session_id, kSessionId);
-  EXPECT_EQ(std::string(reinterpret_cast<const char*>(request.ticket), kTicketBytes), kTicket);
+  EXPECT_EQ(std::string(reinterpret_cast<const char*>(request.argument), kTicketBytes), kTicket);
 }
 
 TEST_F(FdConnectionTest, OneConnectionServesManyTickets) {

@@ -17,7 +17,7 @@ class CoreEventsTest : public CoreFixture {
     core_->StreamClosed(session.id, session.sink.get());
     meanwhile();
     auto sink = std::make_shared<RecordingSink>();
-    EXPECT_THAT(core_->Resume(session.caller, session.id, sink), IsOk());
+    EXPECT_THAT(core_->Resume(session.caller, 0, session.id, sink), IsOk());
     return sink;
   }
 };

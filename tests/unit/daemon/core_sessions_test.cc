@@ -59,12 +59,12 @@ TEST_F(CoreSessionsTest, ABrokenStreamFreesNothing) {
 TEST_F(CoreSessionsTest, ResumeNeedsABrokenStreamAndTheSameProcess) {
   const Attached session = Attach(1);
   const auto sink = std::make_shared<RecordingSink>();
-  EXPECT_THAT(core_->Resume(session.caller, session.id, sink), StatusIs(StatusCode::kAlreadyExists));
-  EXPECT_THAT(core_->Resume(session.caller, 99, sink), StatusIs(StatusCode::kNotFound));
+  EXPECT_THAT(core_->Resume(session.caller, 0, session.id, sink), StatusIs(StatusCode::kAlreadyExists));
+  EXPECT_THAT(core_->Resume(session.caller, 0, 99, sink), StatusIs(StatusCode::kNotFound));
   core_->StreamClosed(session.id, session.sink.get());
-  EXPECT_THAT(core_->Resume(Process(2), session.id, sink), StatusIs(StatusCode::kPermissionDenied));
+  EXPECT_THAT(core_->Resume(Process(2), 0, session.id, sink), StatusIs(StatusCode::kPermissionDenied));
 
-  EXPECT_THAT(core_->Resume(session.caller, session.id, sink), IsOk());
+  EXPECT_THAT(core_->Resume(session.caller, 0, session.id, sink), IsOk());
   core_->StreamClosed(session.id, session.sink.get());  // late news of the old stream
 
   EXPECT_TRUE(Everything().sessions[0].session.stream_open);

@@ -98,7 +98,7 @@ class CoreStressTest : public CoreFixture {
     void BreakStream(Attached& session) {
       core().StreamClosed(session.id, session.sink.get());
       auto sink = std::make_shared<RecordingSink>();
-      if (!core().Resume(session.caller, session.id, sink).ok()) return;
+      if (!core().Resume(session.caller, 0, session.id, sink).ok()) return;
       session.sink = sink;
       test_.Keep(sink);
     }

@@ -1,0 +1,39 @@
+// The StateKeeper of a running daemon: the state goes to its file, descriptors to the service manager.
+#ifndef A8A_DAEMON_RUNTIME_KEEPER_H_
+#define A8A_DAEMON_RUNTIME_KEEPER_H_
+
+#include <string>
+#include <utility>
+
+#include "daemon/core/core_state.h"
+#include "daemon/log.h"
+#include "daemon/service_manager.h"
+#include "daemon/state_file.h"
+
+namespace a8a::daemon {
+
+class RuntimeKeeper final : public StateKeeper {
+ public:
+  explicit RuntimeKeeper(StateFile file) : file_(std::move(file)) {}
+
+  [[nodiscard]] const StateFile& file() const { return file_; }
+
+  // What cannot be saved is logged, and serving goes on: the next save may succeed, and only a restart would miss it.
+  void Save(const CoreState& state) override {
+    const absl::Status status = file_.Save(state);
+    if (status.ok() == saves_) return;
+    saves_ = status.ok();
+    if (saves_) return LogEvent(LogLevel::kInfo, "state_saved_again", {{"path", file_.path()}});
+    LogEvent(LogLevel::kError, "state_not_saved", {{"path", file_.path()}, {"reason", std::string(status.message())}});
+  }
+  void Keep(const std::string& key, int fd) override { ServiceManager::Keep(key, fd); }
+  void Drop(const std::string& key) override { ServiceManager::Drop(key); }
+
+ private:
+  const StateFile file_;
+  bool saves_ = true;  // used by Save only, whose calls come one at a time
+};
+
+}  // namespace a8a::daemon
+
+#endif  // A8A_DAEMON_RUNTIME_KEEPER_H_
