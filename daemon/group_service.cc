@@ -36,7 +36,11 @@ WaitingCall::Steps JoinSteps(Core* core, const Caller& caller, const v1::JoinGro
     });
   };
   // The group may have ended by itself meanwhile: there is nothing to do about an error.
-  auto undo = [=] { core->LeaveGroup(caller, session_id, *group_id).IgnoreError(); };
+  // The other ranks have their answers and would wait for this one: whether it died, which is often why, or not.
+  auto undo = [=] {
+    core->AbortGroup(caller, session_id, *group_id, "the answer to its join was lost").IgnoreError();
+    core->LeaveGroup(caller, session_id, *group_id).IgnoreError();
+  };
   return {.begin = std::move(begin), .undo = std::move(undo)};
 }
 

@@ -129,7 +129,9 @@ RuntimeDir::~RuntimeDir() { RemoveFiles(); }
 
 void RuntimeDir::RemoveFiles() const {
   // The lock file goes last, and all while it is locked: then nobody else can have made these files.
-  for (auto file = files_.rbegin(); file != files_.rend(); ++file) ::unlink(file->c_str());
+  if (!removed_.exchange(true)) {
+    for (auto file = files_.rbegin(); file != files_.rend(); ++file) ::unlink(file->c_str());
+  }
   if (made_directory_) ::rmdir(path_.c_str());
 }
 

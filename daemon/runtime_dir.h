@@ -7,6 +7,7 @@
 
 #include <sys/types.h>
 
+#include <atomic>
 #include <memory>
 #include <string>
 #include <vector>
@@ -40,8 +41,8 @@ class RuntimeDir {
   // Errors: INVALID_ARGUMENT for an unknown group; those of the system.
   [[nodiscard]] absl::StatusOr<UniqueFd> Listen(const std::string& name, const SocketOptions& options);
 
-  // Removes the sockets, the lock file and the directory if Open made it and it is empty; the lock stays held. May be
-  // repeated, and called from any thread.
+  // Removes the sockets, the lock file and the directory if Open made it and it is empty. May be repeated, and called from
+  // any thread; files are removed once only, since from then on those of the same names are another daemon's.
   void RemoveFiles() const;
 
  private:
@@ -51,6 +52,7 @@ class RuntimeDir {
   const bool made_directory_;
   UniqueFd lock_;
   std::vector<std::string> files_;  // to remove, in order
+  mutable std::atomic<bool> removed_ = false;
 };
 
 }  // namespace a8a::daemon

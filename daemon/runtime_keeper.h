@@ -20,6 +20,7 @@ class RuntimeKeeper final : public StateKeeper {
 
   // What cannot be saved is logged, and serving goes on: the next save may succeed, and only a restart would miss it.
   void Save(const CoreState& state) override {
+    if (state.sessions.empty()) return file_.Remove();  // there is nothing to take up
     const absl::Status status = file_.Save(state);
     if (status.ok() == saves_) return;
     saves_ = status.ok();

@@ -237,7 +237,6 @@ void Server::DrainAndStop() {
     core_.Tick();
   }
   Stop();
-  keeper_.file().Remove();
   LogEvent(LogLevel::kInfo, "stopped", {});
 }
 

@@ -31,7 +31,7 @@ class StateFile {
 
   // Errors: those of the file system; what was saved last is then still there.
   [[nodiscard]] absl::Status Save(const CoreState& state) const;
-  // For an orderly end, which leaves nothing.
+  // For when there is nothing to take up.
   void Remove() const;
 
   [[nodiscard]] const std::string& path() const { return path_; }

@@ -39,15 +39,15 @@ class DaemonProcess {
  public:
   struct Options {
     // Come after --runtime-dir, --backend=host and --drain-timeout=1s, and win over them.
-    std::vector<std::string> flags;
+    std::vector<std::string> flags = {};
     // Empty: a fresh one. Must outlive the daemon otherwise.
-    std::string runtime_dir;
+    std::string runtime_dir = {};
     // RLIMIT_NOFILE of the daemon, soft and hard; 0: as the test's.
     std::uint64_t descriptor_limit = 0;
     // "NAME=value"s on top of the test's environment.
-    std::vector<std::string> environment;
+    std::vector<std::string> environment = {};
     // Passed as a service manager does [sd_listen_fds(3)]: names and descriptors, which stay the test's.
-    std::vector<std::pair<std::string, int>> descriptors;
+    std::vector<std::pair<std::string, int>> descriptors = {};
   };
 
   // Starts a daemon and waits until both its sockets take connections.

@@ -81,7 +81,7 @@ TEST_F(LifecycleTest, SurvivorsFormANewGroupAtOnce) {
   }
 }
 
-TEST_F(LifecycleTest, ARestartedDaemonDoesNotKnowTheSession) {
+TEST_F(LifecycleTest, ADaemonThatHasLostItsStateDoesNotKnowTheSession) {
   const a8a::testing::TempDir directory;
   const DaemonProcess::Options options = {.flags = {}, .runtime_dir = directory.path() + "/run"};
   A8A_ASSERT_OK_AND_ASSIGN(auto first, DaemonProcess::Start(options));
@@ -89,6 +89,7 @@ TEST_F(LifecycleTest, ARestartedDaemonDoesNotKnowTheSession) {
   A8A_ASSERT_OK_AND_ASSIGN(const auto group, client->Join({.name = "alone"}));
   A8A_ASSERT_OK_AND_ASSIGN(const auto window, group->RegisterWindow("w", 4096));
   first->Kill();
+  std::filesystem::remove(options.runtime_dir + "/state");
 
   A8A_ASSERT_OK_AND_ASSIGN(const auto second, DaemonProcess::Start(options));
 
