@@ -2,32 +2,20 @@
 
 #include <memory>
 #include <utility>
-#include <vector>
 
-#include "daemon/paging.h"
 #include "daemon/proto_convert.h"
+#include "daemon/requests.h"
 #include "daemon/unary_call.h"
-#include "kernels/base/status_macros.h"
-#include "kernels/include/limits.h"
 
 namespace a8a::daemon {
 namespace {
-
-JoinOptions ToJoinOptions(const v1::JoinGroupRequest& request) {
-  return {.name = request.name(),
-          .rank = request.rank(),
-          .world_size = request.world_size(),
-          .channel_count = request.channel_count() == 0 ? kDefaultChannels : request.channel_count(),
-          .device = request.device(),
-          .secret = request.secret()};
-}
 
 WaitingCall::Steps JoinSteps(Core* core, const Caller& caller, const v1::JoinGroupRequest* request,
                              v1::JoinGroupResponse* response) {
   const auto group_id = std::make_shared<std::uint64_t>();  // for `undo`, set when granted
   const std::uint64_t session_id = request->session_id();
   auto begin = [=](WaitingCall::Done done) {
-    return core->JoinGroup(caller, session_id, ToJoinOptions(*request), [=](absl::StatusOr<JoinGrant> grant) {
+    return core->JoinGroup(caller, session_id, FromProto(*request), [=](absl::StatusOr<JoinGrant> grant) {
       if (grant.ok()) {
         *group_id = grant->group.group_id;
         ToProto(*grant, response);
@@ -44,22 +32,13 @@ WaitingCall::Steps JoinSteps(Core* core, const Caller& caller, const v1::JoinGro
   return {.begin = std::move(begin), .undo = std::move(undo)};
 }
 
-WindowOptions ToWindowOptions(const v1::RegisterWindowRequest& request) {
-  WindowOptions options = {.name = request.name(), .size_bytes = request.size_bytes()};
-  if (request.has_user_memory()) {
-    options.user_memory = {.ipc_handle = request.user_memory().ipc_handle(),
-                           .offset_bytes = request.user_memory().offset_bytes()};
-  }
-  return options;
-}
-
 WaitingCall::Steps WindowSteps(Core* core, const Caller& caller, const v1::RegisterWindowRequest* request,
                                v1::RegisterWindowResponse* response) {
   const auto window_index = std::make_shared<int>();  // for `undo`, set when granted
   const std::uint64_t session_id = request->session_id();
   const std::uint64_t group_id = request->group_id();
   auto begin = [=](WaitingCall::Done done) {
-    return core->RegisterWindow(caller, session_id, group_id, ToWindowOptions(*request),
+    return core->RegisterWindow(caller, session_id, group_id, FromProto(*request),
                                 [=](absl::StatusOr<WindowGrant> grant) {
                                   if (grant.ok()) {
                                     *window_index = grant->window_index;
@@ -70,22 +49,6 @@ WaitingCall::Steps WindowSteps(Core* core, const Caller& caller, const v1::Regis
   };
   auto undo = [=] { core->ReleaseWindow(caller, session_id, group_id, *window_index).IgnoreError(); };
   return {.begin = std::move(begin), .undo = std::move(undo)};
-}
-
-absl::Status Get(Core* core, const Caller& caller, const v1::GetGroupRequest& request, v1::GetGroupResponse* response) {
-  A8A_ASSIGN_OR_RETURN(const GroupInfo group, core->GetGroup(caller, request.group_id()));
-  ToProto(group, response->mutable_group());
-  return absl::OkStatus();
-}
-
-absl::Status List(Core* core, const Caller& caller, const v1::ListGroupsRequest& request,
-                  v1::ListGroupsResponse* response) {
-  const auto list = [&](std::uint64_t after, int page_size) { return core->ListGroups(caller, after, page_size); };
-  const auto id = [](const GroupInfo& group) { return group.group_id; };
-  A8A_ASSIGN_OR_RETURN(const std::uint64_t next,
-                       FillPage(request.after_group_id(), request.page_size(), list, id, response->mutable_groups()));
-  response->set_next_after_group_id(next);
-  return absl::OkStatus();
 }
 
 }  // namespace
@@ -110,29 +73,31 @@ grpc::ServerUnaryReactor* GroupService::RegisterWindow(grpc::CallbackServerConte
 
 grpc::ServerUnaryReactor* GroupService::ReleaseWindow(grpc::CallbackServerContext* context,
                                                       const v1::ReleaseWindowRequest* request,
-                                                      v1::ReleaseWindowResponse*) {
+                                                      v1::ReleaseWindowResponse* response) {
   const auto resolved = deps_.callers->Resolve(*context);
   if (!resolved.ok()) return FinishNow(context, resolved.status());
-  return FinishAlwaysOn(deps_.ends, [core = deps_.core, caller = resolved->caller, request] {
-    return core->ReleaseWindow(caller, request->session_id(), request->group_id(), request->window_index());
+  return FinishAlwaysOn(deps_.ends, [core = deps_.core, caller = resolved->caller, request, response] {
+    return Handle(core, caller, *request, response);
   });
 }
 
 grpc::ServerUnaryReactor* GroupService::AbortGroup(grpc::CallbackServerContext* context,
-                                                   const v1::AbortGroupRequest* request, v1::AbortGroupResponse*) {
+                                                   const v1::AbortGroupRequest* request,
+                                                   v1::AbortGroupResponse* response) {
   const auto resolved = deps_.callers->Resolve(*context);
   if (!resolved.ok()) return FinishNow(context, resolved.status());
-  return FinishAlwaysOn(deps_.ends, [core = deps_.core, caller = resolved->caller, request] {
-    return core->AbortGroup(caller, request->session_id(), request->group_id(), request->message());
+  return FinishAlwaysOn(deps_.ends, [core = deps_.core, caller = resolved->caller, request, response] {
+    return Handle(core, caller, *request, response);
   });
 }
 
 grpc::ServerUnaryReactor* GroupService::LeaveGroup(grpc::CallbackServerContext* context,
-                                                   const v1::LeaveGroupRequest* request, v1::LeaveGroupResponse*) {
+                                                   const v1::LeaveGroupRequest* request,
+                                                   v1::LeaveGroupResponse* response) {
   const auto resolved = deps_.callers->Resolve(*context);
   if (!resolved.ok()) return FinishNow(context, resolved.status());
-  return FinishAlwaysOn(deps_.ends, [core = deps_.core, caller = resolved->caller, request] {
-    return core->LeaveGroup(caller, request->session_id(), request->group_id());
+  return FinishAlwaysOn(deps_.ends, [core = deps_.core, caller = resolved->caller, request, response] {
+    return Handle(core, caller, *request, response);
   });
 }
 
@@ -140,7 +105,7 @@ grpc::ServerUnaryReactor* GroupService::GetGroup(grpc::CallbackServerContext* co
                                                  const v1::GetGroupRequest* request, v1::GetGroupResponse* response) {
   const auto resolved = deps_.callers->Resolve(*context);
   if (!resolved.ok()) return FinishNow(context, resolved.status());
-  return FinishNow(context, Get(deps_.core, resolved->caller, *request, response));
+  return FinishNow(context, Handle(deps_.core, resolved->caller, *request, response));
 }
 
 grpc::ServerUnaryReactor* GroupService::ListGroups(grpc::CallbackServerContext* context,
@@ -148,7 +113,7 @@ grpc::ServerUnaryReactor* GroupService::ListGroups(grpc::CallbackServerContext* 
                                                    v1::ListGroupsResponse* response) {
   const auto resolved = deps_.callers->Resolve(*context);
   if (!resolved.ok()) return FinishNow(context, resolved.status());
-  return FinishNow(context, List(deps_.core, resolved->caller, *request, response));
+  return FinishNow(context, Handle(deps_.core, resolved->caller, *request, response));
 }
 
 }  // namespace a8a::daemon

@@ -1,5 +1,6 @@
 #include "daemon/log.h"
 
+#include <google/protobuf/stubs/logging.h>
 #include <grpc/support/log.h>
 #include <spdlog/async.h>
 #include <spdlog/sinks/stdout_sinks.h>
@@ -9,7 +10,6 @@
 #include <memory>
 
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_format.h"
 #include "absl/time/clock.h"
 
 namespace a8a::daemon {
@@ -30,90 +30,18 @@ Log& GlobalLog() {
   return log;
 }
 
-absl::string_view LevelName(LogLevel level) {
-  switch (level) {
-    case LogLevel::kDebug:
-      return "debug";
-    case LogLevel::kInfo:
-      return "info";
-    case LogLevel::kWarning:
-      return "warning";
-    case LogLevel::kError:
-      return "error";
-  }
-  return "error";
-}
-
-char LevelLetter(LogLevel level) { return "DIWE"[static_cast<int>(level)]; }
-
-// Length in bytes of the UTF-8 sequence at the start of `text`; 0 if there is no valid one. [RFC 3629, section 4]
-std::size_t Utf8Length(absl::string_view text) {
-  const auto byte = [&](std::size_t i) { return i < text.size() ? static_cast<unsigned char>(text[i]) : 0U; };
-  const auto continues = [&](std::size_t i, unsigned low = 0x80, unsigned high = 0xbf) {
-    return byte(i) >= low && byte(i) <= high;
-  };
-  const unsigned lead = byte(0);
-  if (lead < 0x80) return 1;
-  if (lead >= 0xc2 && lead <= 0xdf) return continues(1) ? 2 : 0;
-  if (lead >= 0xe0 && lead <= 0xef) {
-    return continues(1, lead == 0xe0 ? 0xa0 : 0x80, lead == 0xed ? 0x9f : 0xbf) && continues(2) ? 3 : 0;
-  }
-  if (lead >= 0xf0 && lead <= 0xf4) {
-    return continues(1, lead == 0xf0 ? 0x90 : 0x80, lead == 0xf4 ? 0x8f : 0xbf) && continues(2) && continues(3) ? 4 : 0;
-  }
-  return 0;
-}
-
-// A JSON string, which the text format uses for values that are not plain words too.
-std::string Quote(absl::string_view text) {
-  std::string quoted = "\"";
-  while (!text.empty()) {
-    const std::size_t length = Utf8Length(text);
-    const unsigned char c = static_cast<unsigned char>(text.front());
-    if (length == 0) {
-      absl::StrAppend(&quoted, "\\ufffd");
-    } else if (c == '"' || c == '\\') {
-      absl::StrAppend(&quoted, "\\", text.substr(0, 1));
-    } else if (c < 0x20 || c == 0x7f) {
-      absl::StrAppend(&quoted, absl::StrFormat("\\u%04x", c));
-    } else {
-      absl::StrAppend(&quoted, text.substr(0, length));
-    }
-    text.remove_prefix(length == 0 ? 1 : length);
-  }
-  return quoted + "\"";
-}
-
-bool IsPlainWord(absl::string_view text) {
-  for (const char c : text) {
-    if (c <= ' ' || c > '~' || c == '"' || c == '=' || c == '\\') return false;
-  }
-  return !text.empty();
-}
-
-std::string Timestamp(absl::Time time) { return absl::FormatTime("%Y-%m-%dT%H:%M:%E6SZ", time, absl::UTCTimeZone()); }
-
-std::string FormatText(absl::Time time, LogLevel level, absl::string_view event, const LogFields& fields) {
-  std::string line = absl::StrFormat("%s %c %s", Timestamp(time), LevelLetter(level), event);
-  for (const auto& [name, value] : fields) {
-    absl::StrAppend(&line, " ", name, "=", IsPlainWord(value) ? value : Quote(value));
-  }
-  return line;
-}
-
-std::string FormatJson(absl::Time time, LogLevel level, absl::string_view event, const LogFields& fields) {
-  std::string line =
-      absl::StrCat("{\"time\":\"", Timestamp(time), "\",\"level\":\"", LevelName(level), "\",\"event\":", Quote(event));
-  for (const auto& [name, value] : fields) absl::StrAppend(&line, ",", Quote(name), ":", Quote(value));
-  return line + "}";
-}
-
 void LogGrpcMessage(gpr_log_func_args* arguments) {
   const LogLevel level = arguments->severity == GPR_LOG_SEVERITY_ERROR  ? LogLevel::kError
                          : arguments->severity == GPR_LOG_SEVERITY_INFO ? LogLevel::kInfo
                                                                         : LogLevel::kDebug;
   LogEvent(level, "grpc",
            {{"place", absl::StrCat(arguments->file, ":", arguments->line)}, {"message", arguments->message}});
+}
+
+// A line for each string of a request that is not UTF-8, which clients can send as many of as they like.
+void LogProtobufMessage(google::protobuf::LogLevel, const char* file, int line, const std::string& message) {
+  static auto* const throttle = new LogThrottle;
+  throttle->Log(LogLevel::kWarning, "protobuf", {{"place", absl::StrCat(file, ":", line)}, {"message", message}});
 }
 
 }  // namespace
@@ -130,11 +58,13 @@ void StartLog(LogFormat format, LogLevel level) {
   log.logger->flush_on(spdlog::level::trace);
   SetLogLevel(level);
   gpr_set_log_function(&LogGrpcMessage);
+  google::protobuf::SetLogHandler(&LogProtobufMessage);
 }
 
 void SetLogLevel(LogLevel level) { GlobalLog().level.store(level, std::memory_order_relaxed); }
 
 void StopLog() {
+  google::protobuf::SetLogHandler(nullptr);
   gpr_set_log_function(nullptr);
   GlobalLog().logger.reset();
   // Joins the writer once the queue is empty.
@@ -146,11 +76,6 @@ void LogEvent(LogLevel level, absl::string_view event, const LogFields& fields) 
   if (log.logger == nullptr || level < log.level.load(std::memory_order_relaxed)) return;
   const std::string line = FormatEvent(log.format, absl::Now(), level, event, fields);
   log.logger->log(spdlog::level::info, spdlog::string_view_t(line.data(), line.size()));
-}
-
-std::string FormatEvent(LogFormat format, absl::Time time, LogLevel level, absl::string_view event,
-                        const LogFields& fields) {
-  return format == LogFormat::kJson ? FormatJson(time, level, event, fields) : FormatText(time, level, event, fields);
 }
 
 void LogThrottle::Log(LogLevel level, absl::string_view event, LogFields fields) {

@@ -29,7 +29,7 @@ enum class LogLevel { kDebug, kInfo, kWarning, kError };
 
 using LogFields = std::vector<std::pair<absl::string_view, std::string>>;
 
-// gRPC's own log goes the same way from here on.
+// The logs of gRPC and protobuf go the same way from here on.
 void StartLog(LogFormat format, LogLevel level);
 void SetLogLevel(LogLevel level);
 // Writes what is queued and ends the writer.

@@ -8,6 +8,7 @@
 #include <variant>
 
 #include "absl/strings/str_cat.h"
+#include "kernels/include/limits.h"
 
 namespace a8a::daemon {
 namespace {
@@ -257,6 +258,24 @@ absl::StatusOr<absl::Duration> FromProto(const google::protobuf::Duration& messa
                                                    " ns; nanos must be below 10^9 and of the same sign"));
   }
   return absl::Seconds(message.seconds()) + absl::Nanoseconds(message.nanos());
+}
+
+JoinOptions FromProto(const v1::JoinGroupRequest& request) {
+  return {.name = request.name(),
+          .rank = request.rank(),
+          .world_size = request.world_size(),
+          .channel_count = request.channel_count() == 0 ? kDefaultChannels : request.channel_count(),
+          .device = request.device(),
+          .secret = request.secret()};
+}
+
+WindowOptions FromProto(const v1::RegisterWindowRequest& request) {
+  WindowOptions options = {.name = request.name(), .size_bytes = request.size_bytes()};
+  if (request.has_user_memory()) {
+    options.user_memory = {.ipc_handle = request.user_memory().ipc_handle(),
+                           .offset_bytes = request.user_memory().offset_bytes()};
+  }
+  return options;
 }
 
 }  // namespace a8a::daemon

@@ -31,6 +31,8 @@ void ToProto(absl::Duration duration, google::protobuf::Duration* message);
 void ToProto(absl::Time time, google::protobuf::Timestamp* message);
 // Errors: INVALID_ARGUMENT when nanos is out of range or its sign differs. [google/protobuf/duration.proto]
 [[nodiscard]] absl::StatusOr<absl::Duration> FromProto(const google::protobuf::Duration& message);
+[[nodiscard]] JoinOptions FromProto(const v1::JoinGroupRequest& request);
+[[nodiscard]] WindowOptions FromProto(const v1::RegisterWindowRequest& request);
 
 }  // namespace a8a::daemon
 

@@ -3,7 +3,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "daemon/proto_convert.h"
+#include "daemon/requests.h"
 #include "daemon/status_convert.h"
 #include "daemon/unary_call.h"
 #include "kernels/base/status_macros.h"
@@ -11,20 +11,8 @@
 namespace a8a::daemon {
 namespace {
 
-constexpr absl::Duration kIntervalMin = absl::Milliseconds(10);
-constexpr absl::Duration kIntervalMax = absl::Hours(1);
-constexpr absl::Duration kIntervalDefault = absl::Seconds(1);
 // Streams at once: dashboards and operators. At the shortest interval each costs a snapshot every 10 ms.
 constexpr std::size_t kWatchMax = 64;
-
-absl::StatusOr<absl::Duration> Interval(const v1::WatchStatsRequest& request) {
-  if (!request.has_interval()) return kIntervalDefault;
-  A8A_ASSIGN_OR_RETURN(const absl::Duration interval, FromProto(request.interval()));
-  if (interval >= kIntervalMin && interval <= kIntervalMax) return interval;
-  return absl::InvalidArgumentError(absl::StrCat("interval ", absl::FormatDuration(interval), " is not in [",
-                                                 absl::FormatDuration(kIntervalMin), ", ",
-                                                 absl::FormatDuration(kIntervalMax), "]"));
-}
 
 class RefusingReactor final : public StatsWatch::Reactor {
  public:
@@ -55,7 +43,7 @@ StatsWatch::Reactor* StatService::WatchStats(grpc::CallbackServerContext* contex
 absl::StatusOr<std::shared_ptr<StatsWatch>> StatService::Open(const grpc::CallbackServerContext& context,
                                                               const v1::WatchStatsRequest& request) {
   A8A_ASSIGN_OR_RETURN(const CallerResolver::Resolved resolved, deps_.callers->Resolve(context));
-  A8A_ASSIGN_OR_RETURN(const absl::Duration interval, Interval(request));
+  A8A_ASSIGN_OR_RETURN(const absl::Duration interval, WatchInterval(request));
   const MutexLock lock(&mutex_);
   if (stopped_) return absl::UnavailableError("the daemon is stopping");
   std::erase_if(watches_, [](const auto& watch) { return watch.expired(); });

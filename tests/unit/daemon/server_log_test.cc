@@ -1,9 +1,11 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <nlohmann/json.hpp>
 #include <string>
 
+#include "a8a/v1/buffer_service.pb.h"
 #include "daemon/log.h"
 
 namespace a8a::daemon {
@@ -62,6 +64,21 @@ TEST(LogTest, InvalidUtf8BecomesTheReplacementCharacter) {
     EXPECT_EQ(value.back(), 'b');
     EXPECT_THAT(value, HasSubstr("\xef\xbf\xbd"));
   }
+}
+
+// protobuf used to write a line of its own to stderr for each such string, at the pace of whoever sent them.
+TEST(LogTest, ProtobufsComplaintsAreLinesOfTheLogAndHeldBack) {
+  ::testing::internal::CaptureStderr();
+  StartLog(LogFormat::kText, LogLevel::kInfo);
+  v1::RegisterBufferRequest request;
+  for (int i = 0; i < 100; ++i) EXPECT_FALSE(request.ParseFromString("\x12\x01\xff"));
+
+  StopLog();
+
+  const std::string log = ::testing::internal::GetCapturedStderr();
+  EXPECT_THAT(log, HasSubstr(" W protobuf place="));
+  EXPECT_THAT(log, Not(HasSubstr("[libprotobuf")));
+  EXPECT_LT(std::count(log.begin(), log.end(), '\n'), 10);
 }
 
 }  // namespace
