@@ -97,6 +97,22 @@ TEST_F(ConfigFileTest, SyntaxErrorsAreRefusedWithTheirLine) {
   EXPECT_THAT(Refusal("backend = \"host\"\nbackend = \"auto\"\n"), HasSubstr(absl::StrCat(path_, ":2: ")));
 }
 
+// toml++'s assertion failed on the first, and on the second it ran into a branch that it calls unreachable.
+TEST_F(ConfigFileTest, SyntaxErrorsThatTheParserTakesForImpossibleAreRefused) {
+  EXPECT_THAT(Refusal("backend = \"host\"\n[{"), HasSubstr(absl::StrCat(path_, ":2: ")));
+  EXPECT_THAT(Refusal("4\xef\xbb\xbb"), HasSubstr(absl::StrCat(path_, ":1: ")));
+}
+
+TEST_F(ConfigFileTest, ARefusalIsOneLineWhateverTheFileHolds) {
+  EXPECT_THAT(Refusal("session_max = n\x01"), HasSubstr("saw 'n\\x01'"));
+  EXPECT_THAT(Refusal("\"a\\nb\" = 1\n"), HasSubstr(":1: a\\x0ab: unknown key"));
+  EXPECT_THAT(Refusal("backend = \"\\u001b[2J\"\n"), HasSubstr(":1: backend: \"\\x1b[2J\" has a control character"));
+}
+
+TEST_F(ConfigFileTest, APathCannotEndAtANul) {
+  EXPECT_THAT(Refusal("runtime_dir = \"/tmp/a\\u0000b\"\n"), HasSubstr("\"/tmp/a\\x00b\" has a control character"));
+}
+
 TEST_F(ConfigFileTest, AMissingFileIsNotFound) {
   Options options;
 
