@@ -25,7 +25,7 @@ absl::Status NoBuffer(std::uint64_t buffer_id) {
 }
 
 absl::Status CheckDeviceName(absl::string_view device) {
-  if (!device.empty()) return absl::OkStatus();
+  if (!device.empty()) return CheckText("device", device, kMaxNameBytes, Emptiness::kRefused);
   return absl::InvalidArgumentError("device is empty; name one, such as \"host\" or \"cuda:0\"");
 }
 

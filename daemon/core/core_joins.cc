@@ -24,6 +24,7 @@ absl::Status CheckJoin(const JoinOptions& options) {
   A8A_RETURN_IF_ERROR(CheckRange("world_size", options.world_size, 1, kMaxWorldSize));
   A8A_RETURN_IF_ERROR(CheckRange("rank", options.rank, 0, options.world_size - 1));
   A8A_RETURN_IF_ERROR(CheckRange("channel_count", options.channel_count, 1, kMaxChannels));
+  A8A_RETURN_IF_ERROR(CheckText("device", options.device, kMaxNameBytes, Emptiness::kAllowed));
   if (options.secret.size() <= kSecretBytesMax) return absl::OkStatus();
   return absl::InvalidArgumentError(
       absl::StrCat("secret is ", options.secret.size(), " bytes long; at most ", kSecretBytesMax, " are allowed"));

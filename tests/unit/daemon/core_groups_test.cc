@@ -40,6 +40,8 @@ TEST_F(CoreGroupsTest, BadJoinsNameFieldValueAndLimit) {
       {with([](auto& o) { o.channel_count = 0; }), "channel_count is 0"},
       {with([](auto& o) { o.channel_count = 65; }), "channel_count is 65"},
       {with([](auto& o) { o.secret = std::string(65, 's'); }), "secret is 65 bytes long"},
+      {with([](auto& o) { o.device = std::string(65, 'd'); }), "device is 65 bytes long"},
+      {with([](auto& o) { o.device = "cuda:\n"; }), "not printable"},
   };
   for (const auto& [options, message] : cases) {
     EXPECT_THAT(Join(session, options).status(), StatusIs(StatusCode::kInvalidArgument, HasSubstr(message)));
