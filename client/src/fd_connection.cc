@@ -150,7 +150,8 @@ absl::StatusOr<FdConnection::Answer> FdConnection::Receive(absl::Time deadline) 
     message.msg_iovlen = 1;
     message.msg_control = control.data();
     message.msg_controllen = control.size();
-    const ssize_t received = ::recvmsg(socket_.get(), &message, MSG_CMSG_CLOEXEC | MSG_DONTWAIT);
+    // MSG_TRUNC: the size is the message's own, also where it was cut.
+    const ssize_t received = ::recvmsg(socket_.get(), &message, MSG_CMSG_CLOEXEC | MSG_DONTWAIT | MSG_TRUNC);
     if (received == 0) return WentAway(ECONNRESET);
     if (received > 0) return Answer{reply, received, message.msg_flags, TakeDescriptors(&message)};
     if (errno == EAGAIN) {

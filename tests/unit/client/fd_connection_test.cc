@@ -135,6 +135,9 @@ TEST_F(FdConnectionTest, AnswersThatTheProtocolDoesNotKnowAreInternalErrors) {
   EXPECT_THAT(Redeem(), StatusIs(StatusCode::kInternal, HasSubstr("magic 0")));
   Answer("short", 5, 0);
   EXPECT_THAT(Redeem(), StatusIs(StatusCode::kInternal, HasSubstr("5 bytes")));
+  const std::string longer(sizeof(FdReply) + 1, '\0');
+  Answer(longer.data(), longer.size(), 1);
+  EXPECT_THAT(Redeem(), StatusIs(StatusCode::kInternal, HasSubstr("209 bytes")));
   Answer(static_cast<StatusCode>(77), "", 0);
   EXPECT_THAT(Redeem(), StatusIs(StatusCode::kInternal, HasSubstr("unknown code 77")));
   Answer(StatusCode::kOk, "", 0);
