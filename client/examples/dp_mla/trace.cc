@@ -40,7 +40,8 @@ std::string Quoted(absl::string_view cell) {
 }
 
 bool AllDigits(absl::string_view cell) {
-  return !cell.empty() && std::all_of(cell.begin(), cell.end(), [](char c) { return absl::ascii_isdigit(c); });
+  return !cell.empty() && std::all_of(cell.begin(), cell.end(),
+                                      [](char c) { return absl::ascii_isdigit(static_cast<unsigned char>(c)); });
 }
 
 absl::StatusOr<std::int32_t> ParseTokens(absl::string_view cell, int column, const Place& place) {
