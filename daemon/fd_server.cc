@@ -92,7 +92,8 @@ Received Receive(int socket, bool take_descriptor) {
   alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int))] = {};
   if (take_descriptor) {
     message.msg_control = control;
-    message.msg_controllen = sizeof(control);
+    // Not all of it, which by its alignment has room for two.
+    message.msg_controllen = CMSG_LEN(sizeof(int));
   }
   received.count = ::recvmsg(socket, &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
   received.flags = message.msg_flags;
