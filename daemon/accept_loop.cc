@@ -10,6 +10,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
 #include "kernels/base/status_macros.h"
 
 namespace a8a::daemon {
@@ -21,7 +22,12 @@ constexpr int kBatchConnections = 64;
 // All uids together: some 50 KiB each in gRPC.
 constexpr int kConnectionMax = 4096;
 // How soon closed connections give their process handles back when nobody connects.
-constexpr absl::Duration kSweepInterval = absl::Seconds(1);
+constexpr absl::Duration kSweepInterval = absl::Milliseconds(250);
+// Between two sweeps for newcomers above a limit. A sweep asks the kernel for every connection, a millisecond for some
+// thousands: done for each newcomer of a flood, it would keep those of other uids waiting in the queue.
+constexpr absl::Duration kSweepPause = absl::Milliseconds(20);
+// A connection's socket and process handle.
+constexpr int kDescriptorsPerConnection = 2;
 
 // Numbers for connections: from well above those that leases take first, a range wide enough that a number comes again
 // only after thousands of connections. The kernel's table of descriptors grows with the highest number (8 bytes each).
@@ -43,20 +49,18 @@ NumberRange ConnectionNumbers() {
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<AcceptLoop>> AcceptLoop::Start(UniqueFd listener, const Settings* settings,
-                                                              ConnectionRegistry* registry, HandOver hand_over) {
-  std::unique_ptr<AcceptLoop> loop(new AcceptLoop(std::move(listener), settings, registry, std::move(hand_over)));
+absl::StatusOr<std::unique_ptr<AcceptLoop>> AcceptLoop::Start(UniqueFd listener, const Deps& deps, HandOver hand_over) {
+  std::unique_ptr<AcceptLoop> loop(new AcceptLoop(std::move(listener), deps, std::move(hand_over)));
   A8A_ASSIGN_OR_RETURN(loop->thread_, EpollThread::Create());
   A8A_RETURN_IF_ERROR(loop->thread_->Add(loop->acceptor_.fd(), kListenerTag));
   loop->thread_->Start("a8a-accept", {.on_readable = [self = loop.get()](std::uint64_t) { self->AcceptPending(); },
-                                      .on_tick = [registry] { registry->Sweep(); },
+                                      .on_tick = [registry = deps.registry] { registry->Sweep(); },
                                       .tick = kSweepInterval});
   return loop;
 }
 
-AcceptLoop::AcceptLoop(UniqueFd listener, const Settings* settings, ConnectionRegistry* registry, HandOver hand_over)
-    : settings_(settings),
-      registry_(registry),
+AcceptLoop::AcceptLoop(UniqueFd listener, const Deps& deps, HandOver hand_over)
+    : deps_(deps),
       hand_over_(std::move(hand_over)),
       acceptor_(std::move(listener)),
       number_next_(ConnectionNumbers().first) {}
@@ -70,12 +74,12 @@ void AcceptLoop::AcceptPending() {
 }
 
 void AcceptLoop::Admit(UniqueFd socket) {
-  const absl::StatusOr<Identity> identity = PeerIdentity(socket.get());
-  absl::StatusOr<UniqueFd> numbered = identity.ok() ? Register(socket, *identity) : identity.status();
+  const absl::StatusOr<Peer> peer = ReadPeer(socket.get());
+  absl::StatusOr<UniqueFd> numbered = peer.ok() ? Register(socket, *peer) : peer.status();
   if (!numbered.ok()) {
     throttle_.Log(LogLevel::kWarning, "connection_refused",
-                  {{"uid", identity.ok() ? absl::StrCat(identity->uid) : "unknown"},
-                   {"pid", identity.ok() ? absl::StrCat(identity->pid) : "unknown"},
+                  {{"uid", peer.ok() ? absl::StrCat(peer->identity.uid) : "unknown"},
+                   {"pid", peer.ok() ? absl::StrCat(peer->identity.pid) : "unknown"},
                    {"reason", std::string(numbered.status().message())}});
     return;
   }
@@ -84,31 +88,45 @@ void AcceptLoop::Admit(UniqueFd socket) {
   hand_over_(numbered->Release());
 }
 
-absl::StatusOr<UniqueFd> AcceptLoop::Register(const UniqueFd& socket, const Identity& identity) {
-  A8A_RETURN_IF_ERROR(CheckLimits(identity));
+absl::StatusOr<UniqueFd> AcceptLoop::Register(const UniqueFd& socket, Peer peer) {
+  A8A_RETURN_IF_ERROR(CheckMayConnect(peer, *deps_.settings->current()));
+  A8A_RETURN_IF_ERROR(CheckLimits(peer.identity));
   auto connection = std::make_shared<Connection>();
-  connection->identity = identity;
-  connection->pidfd = PeerPidfd(socket.get(), identity);
+  connection->pidfd = PeerPidfd(socket.get(), peer.identity);
+  connection->descriptors = deps_.descriptors->Take(peer.identity.uid, kDescriptorsPerConnection);
+  connection->peer = std::move(peer);
   // Without a handle, because the kernel has none to give, a process cannot attach but still look at health and stats.
   if (absl::IsResourceExhausted(connection->pidfd.status()) || absl::IsUnavailable(connection->pidfd.status())) {
     return connection->pidfd.status();
   }
   UniqueFd numbered = Renumber(socket);
   if (!numbered.valid()) return absl::ErrnoToStatus(errno, "no descriptor for the connection");
-  A8A_RETURN_IF_ERROR(registry_->Add(numbered.get(), std::move(connection)));
+  A8A_RETURN_IF_ERROR(deps_.registry->Add(numbered.get(), std::move(connection)));
   return numbered;
 }
 
 absl::Status AcceptLoop::CheckLimits(const Identity& identity) {
-  const int limit = settings_->current()->connection_max_per_uid;
-  if (registry_->CountOfUid(identity.uid) >= limit || registry_->Count() >= kConnectionMax) registry_->Sweep();
-  if (registry_->CountOfUid(identity.uid) >= limit) {
-    return absl::ResourceExhaustedError(absl::StrCat("uid ", identity.uid, " has ", limit, " connections (the limit)"));
+  const int limit = deps_.settings->current()->connection_max_per_uid;
+  const ConnectionRegistry& registry = *deps_.registry;
+  if (registry.CountOfUid(identity.uid) >= limit || registry.Count() >= kConnectionMax) SweepIfDue();
+  if (registry.CountOfUid(identity.uid) >= limit) {
+    return absl::ResourceExhaustedError(
+        absl::StrCat("uid ", identity.uid, " has ", limit, " connections (the limit); see connection_max_per_uid"));
   }
-  if (registry_->Count() >= kConnectionMax) {
+  if (registry.Count() >= kConnectionMax) {
     return absl::ResourceExhaustedError(absl::StrCat("the daemon has ", kConnectionMax, " connections (the limit)"));
   }
-  return absl::OkStatus();
+  absl::Status status = deps_.core->CheckDescriptors(identity.uid, kDescriptorsPerConnection);
+  if (status.ok()) return status;
+  SweepIfDue();
+  return deps_.core->CheckDescriptors(identity.uid, kDescriptorsPerConnection);
+}
+
+void AcceptLoop::SweepIfDue() {
+  const absl::Time now = absl::Now();
+  if (now < sweep_next_) return;
+  deps_.registry->Sweep();
+  sweep_next_ = now + kSweepPause;
 }
 
 UniqueFd AcceptLoop::Renumber(const UniqueFd& socket) {

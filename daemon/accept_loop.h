@@ -10,11 +10,14 @@
 #include <memory>
 
 #include "absl/status/statusor.h"
+#include "absl/time/time.h"
 #include "daemon/acceptor.h"
 #include "daemon/connection_registry.h"
+#include "daemon/core/core.h"
 #include "daemon/epoll_thread.h"
 #include "daemon/log.h"
 #include "daemon/settings.h"
+#include "daemon/uid_counter.h"
 #include "kernels/base/unique_fd.h"
 
 namespace a8a::daemon {
@@ -24,9 +27,14 @@ class AcceptLoop {
   // Takes ownership of a connected, non-blocking socket.
   using HandOver = std::function<void(int fd)>;
 
-  // `settings` and `registry` outlive the loop.
-  [[nodiscard]] static absl::StatusOr<std::unique_ptr<AcceptLoop>> Start(UniqueFd listener, const Settings* settings,
-                                                                         ConnectionRegistry* registry,
+  // All of it outlives the loop.
+  struct Deps {
+    const Settings* settings = nullptr;
+    const Core* core = nullptr;
+    ConnectionRegistry* registry = nullptr;
+    UidCounter* descriptors = nullptr;  // of connections, by uid
+  };
+  [[nodiscard]] static absl::StatusOr<std::unique_ptr<AcceptLoop>> Start(UniqueFd listener, const Deps& deps,
                                                                          HandOver hand_over);
 
   // Ends the thread and closes the listener; no connection is handed over afterwards.
@@ -35,21 +43,22 @@ class AcceptLoop {
   AcceptLoop& operator=(const AcceptLoop&) = delete;
 
  private:
-  AcceptLoop(UniqueFd listener, const Settings* settings, ConnectionRegistry* registry, HandOver hand_over);
+  AcceptLoop(UniqueFd listener, const Deps& deps, HandOver hand_over);
 
   void AcceptPending();
   void Admit(UniqueFd socket);
   // Returns the number that gRPC is to get.
-  [[nodiscard]] absl::StatusOr<UniqueFd> Register(const UniqueFd& socket, const Identity& identity);
+  [[nodiscard]] absl::StatusOr<UniqueFd> Register(const UniqueFd& socket, Peer peer);
   [[nodiscard]] absl::Status CheckLimits(const Identity& identity);
+  void SweepIfDue();
   [[nodiscard]] UniqueFd Renumber(const UniqueFd& socket);
 
-  const Settings* const settings_;
-  ConnectionRegistry* const registry_;
+  const Deps deps_;
   const HandOver hand_over_;
   // Used by the thread only.
   Acceptor acceptor_;
   int number_next_;
+  absl::Time sweep_next_ = absl::InfinitePast();
   LogThrottle throttle_;
   // Last, so that the thread ends first.
   std::unique_ptr<EpollThread> thread_;

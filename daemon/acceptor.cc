@@ -8,9 +8,11 @@
 #include <cerrno>
 #include <cstring>
 #include <utility>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
+#include "kernels/base/status_macros.h"
 
 #ifndef SO_PEERPIDFD
 #define SO_PEERPIDFD 77
@@ -21,10 +23,36 @@ namespace {
 
 // How long to wait when even the reserve is gone, instead of spinning on a listener that stays readable.
 constexpr absl::Duration kExhaustedPause = absl::Milliseconds(10);
+// Between two newcomers that are dropped for want of a descriptor: whoever connects again at once would otherwise keep
+// this thread and itself busy, and calls on open connections waiting for a processor.
+constexpr absl::Duration kShedPause = absl::Milliseconds(1);
 
 UniqueFd OpenReserve() { return UniqueFd(::open("/dev/null", O_RDONLY | O_CLOEXEC)); }
 
 bool OutOfResources(int error) { return error == EMFILE || error == ENFILE || error == ENOBUFS || error == ENOMEM; }
+
+absl::StatusOr<Identity> PeerIdentity(int socket) {
+  ucred credentials = {};
+  socklen_t size_bytes = sizeof(credentials);
+  if (::getsockopt(socket, SOL_SOCKET, SO_PEERCRED, &credentials, &size_bytes) != 0) {
+    return absl::ErrnoToStatus(errno, "SO_PEERCRED");
+  }
+  return Identity{.uid = credentials.uid, .gid = credentials.gid, .pid = credentials.pid};
+}
+
+// Those of the process that connected, as it did. The kernel says how many there are where they do not fit.
+absl::StatusOr<std::vector<gid_t>> PeerGroups(int socket) {
+  std::vector<gid_t> groups(32);
+  socklen_t size_bytes = static_cast<socklen_t>(groups.size() * sizeof(gid_t));
+  int result = ::getsockopt(socket, SOL_SOCKET, SO_PEERGROUPS, groups.data(), &size_bytes);
+  if (result != 0 && errno == ERANGE) {
+    groups.resize(size_bytes / sizeof(gid_t));
+    result = ::getsockopt(socket, SOL_SOCKET, SO_PEERGROUPS, groups.data(), &size_bytes);
+  }
+  if (result != 0) return absl::ErrnoToStatus(errno, "SO_PEERGROUPS");
+  groups.resize(size_bytes / sizeof(gid_t));
+  return groups;
+}
 
 bool PeerHasClosed(int socket) {
   pollfd entry = {.fd = socket, .events = 0, .revents = 0};
@@ -43,13 +71,11 @@ absl::Status PidfdError(int error, const Identity& identity) {
 
 }  // namespace
 
-absl::StatusOr<Identity> PeerIdentity(int socket) {
-  ucred credentials = {};
-  socklen_t size_bytes = sizeof(credentials);
-  if (::getsockopt(socket, SOL_SOCKET, SO_PEERCRED, &credentials, &size_bytes) != 0) {
-    return absl::ErrnoToStatus(errno, "SO_PEERCRED");
-  }
-  return Identity{.uid = credentials.uid, .gid = credentials.gid, .pid = credentials.pid};
+absl::StatusOr<Peer> ReadPeer(int socket) {
+  Peer peer;
+  A8A_ASSIGN_OR_RETURN(peer.identity, PeerIdentity(socket));
+  A8A_ASSIGN_OR_RETURN(peer.groups, PeerGroups(socket));
+  return peer;
 }
 
 absl::StatusOr<UniqueFd> PeerPidfd(int socket, const Identity& identity) {
@@ -78,7 +104,7 @@ void Acceptor::Shed(int accept_errno) {
   reserve_.Reset();
   const UniqueFd dropped(::accept4(listener_.get(), nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC));
   throttle_.Log(LogLevel::kWarning, "connection_shed", {{"reason", std::strerror(accept_errno)}});
-  if (!dropped.valid()) absl::SleepFor(kExhaustedPause);
+  absl::SleepFor(dropped.valid() ? kShedPause : kExhaustedPause);
 }
 
 }  // namespace a8a::daemon

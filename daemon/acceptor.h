@@ -4,14 +4,15 @@
 #define A8A_DAEMON_ACCEPTOR_H_
 
 #include "absl/status/statusor.h"
+#include "daemon/access.h"
 #include "daemon/core/core.h"
 #include "daemon/log.h"
 #include "kernels/base/unique_fd.h"
 
 namespace a8a::daemon {
 
-// Who has connected `socket`, as the kernel recorded it then (SO_PEERCRED).
-[[nodiscard]] absl::StatusOr<Identity> PeerIdentity(int socket);
+// Who has connected `socket`, as the kernel recorded it then (SO_PEERCRED, SO_PEERGROUPS).
+[[nodiscard]] absl::StatusOr<Peer> ReadPeer(int socket);
 
 // A handle of the process that connected `socket`, for waiting until it ends. Through SO_PEERPIDFD (Linux 6.5), else
 // through the pid, and then only if the process had not closed the socket yet, so that a pid that is in use again is

@@ -21,7 +21,7 @@ absl::Status Reload(Settings* settings, const Caller& caller, v1::ReloadConfigRe
 grpc::ServerUnaryReactor* AdminService::Drain(grpc::CallbackServerContext* context, const v1::DrainRequest* request,
                                               v1::DrainResponse* response) {
   const auto resolved = deps_.callers->Resolve(*context);
-  if (!resolved.ok()) return FinishNow(context, resolved.status());
+  if (!resolved.ok()) return FinishRefused(deps_, context, resolved.status());
   const absl::Status status = Handle(deps_.core, resolved->caller, *request, response);
   health_->Refresh();
   return FinishNow(context, status);
@@ -30,7 +30,7 @@ grpc::ServerUnaryReactor* AdminService::Drain(grpc::CallbackServerContext* conte
 grpc::ServerUnaryReactor* AdminService::Undrain(grpc::CallbackServerContext* context, const v1::UndrainRequest*,
                                                 v1::UndrainResponse*) {
   const auto resolved = deps_.callers->Resolve(*context);
-  if (!resolved.ok()) return FinishNow(context, resolved.status());
+  if (!resolved.ok()) return FinishRefused(deps_, context, resolved.status());
   const absl::Status status = deps_.core->Undrain(resolved->caller);
   health_->Refresh();
   return FinishNow(context, status);
@@ -39,8 +39,8 @@ grpc::ServerUnaryReactor* AdminService::Undrain(grpc::CallbackServerContext* con
 grpc::ServerUnaryReactor* AdminService::Revoke(grpc::CallbackServerContext* context, const v1::RevokeRequest* request,
                                                v1::RevokeResponse* response) {
   const auto resolved = deps_.callers->Resolve(*context);
-  if (!resolved.ok()) return FinishNow(context, resolved.status());
-  return FinishAlwaysOn(deps_.ends, [core = deps_.core, caller = resolved->caller, request, response] {
+  if (!resolved.ok()) return FinishRefused(deps_, context, resolved.status());
+  return FinishAlwaysOn(deps_.ends, resolved->turn, [core = deps_.core, caller = resolved->caller, request, response] {
     return Handle(core, caller, *request, response);
   });
 }
@@ -49,8 +49,8 @@ grpc::ServerUnaryReactor* AdminService::ReloadConfig(grpc::CallbackServerContext
                                                      const v1::ReloadConfigRequest*,
                                                      v1::ReloadConfigResponse* response) {
   const auto resolved = deps_.callers->Resolve(*context);
-  if (!resolved.ok()) return FinishNow(context, resolved.status());
-  return FinishOn(deps_.calls, [settings = settings_, caller = resolved->caller, response] {
+  if (!resolved.ok()) return FinishRefused(deps_, context, resolved.status());
+  return FinishOn(deps_.calls, resolved->turn, [settings = settings_, caller = resolved->caller, response] {
     return Reload(settings, caller, response);
   });
 }

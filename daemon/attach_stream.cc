@@ -3,6 +3,7 @@
 #include <fcntl.h>
 
 #include <cerrno>
+#include <chrono>
 #include <utility>
 #include <variant>
 
@@ -64,7 +65,11 @@ AttachStream::Reactor* AttachStream::Start(const AttachDeps& deps, CallerResolve
     const MutexLock lock(&stream->mutex_);
     stream->reactor_ = reactor;
   }
-  stream->Read();
+  if (stream->resolved_.turn.not_before <= std::chrono::steady_clock::now()) {
+    stream->Read();
+  } else {
+    deps.ends->SubmitAlways(stream->resolved_.turn, [stream] { stream->Read(); });
+  }
   return reactor;
 }
 
@@ -151,9 +156,10 @@ absl::StatusOr<SessionInfo> AttachStream::AttachNew(const v1::Hello& hello) {
   const absl::Status watched = deps_.watcher->Watch(session.session_id, std::move(pidfd));
   if (watched.ok()) return session;
   // A session that nobody watches would never end.
-  deps_.ends->SubmitAlways([core = deps_.core, caller = resolved_.caller, id = session.session_id] {
-    core->Detach(caller, id).IgnoreError();
-  });
+  deps_.ends->SubmitAlways({.uid = resolved_.caller.identity.uid},
+                           [core = deps_.core, caller = resolved_.caller, id = session.session_id] {
+                             core->Detach(caller, id).IgnoreError();
+                           });
   return absl::ResourceExhaustedError(absl::StrCat("the daemon cannot watch another process: ", watched.message()));
 }
 
@@ -181,7 +187,7 @@ void AttachStream::Goodbye() {
     phase_ = Phase::kLeaving;
     session_id = session_id_;
   }
-  deps_.ends->SubmitAlways([self = shared_from_this(), session_id] {
+  deps_.ends->SubmitAlways({.uid = resolved_.caller.identity.uid}, [self = shared_from_this(), session_id] {
     self->FinishWith(self->deps_.core->Detach(self->resolved_.caller, session_id));
   });
 }

@@ -9,8 +9,8 @@ grpc::ServerUnaryReactor* BufferService::RegisterBuffer(grpc::CallbackServerCont
                                                         const v1::RegisterBufferRequest* request,
                                                         v1::RegisterBufferResponse* response) {
   const auto resolved = deps_.callers->Resolve(*context);
-  if (!resolved.ok()) return FinishNow(context, resolved.status());
-  return FinishOn(deps_.calls, [core = deps_.core, caller = resolved->caller, request, response] {
+  if (!resolved.ok()) return FinishRefused(deps_, context, resolved.status());
+  return FinishOn(deps_.calls, resolved->turn, [core = deps_.core, caller = resolved->caller, request, response] {
     return Handle(core, caller, *request, response);
   });
 }
@@ -19,8 +19,8 @@ grpc::ServerUnaryReactor* BufferService::ReleaseBuffer(grpc::CallbackServerConte
                                                        const v1::ReleaseBufferRequest* request,
                                                        v1::ReleaseBufferResponse* response) {
   const auto resolved = deps_.callers->Resolve(*context);
-  if (!resolved.ok()) return FinishNow(context, resolved.status());
-  return FinishAlwaysOn(deps_.ends, [core = deps_.core, caller = resolved->caller, request, response] {
+  if (!resolved.ok()) return FinishRefused(deps_, context, resolved.status());
+  return FinishAlwaysOn(deps_.ends, resolved->turn, [core = deps_.core, caller = resolved->caller, request, response] {
     return Handle(core, caller, *request, response);
   });
 }
@@ -29,16 +29,22 @@ grpc::ServerUnaryReactor* BufferService::GetBuffer(grpc::CallbackServerContext* 
                                                    const v1::GetBufferRequest* request,
                                                    v1::GetBufferResponse* response) {
   const auto resolved = deps_.callers->Resolve(*context);
-  if (!resolved.ok()) return FinishNow(context, resolved.status());
-  return FinishNow(context, Handle(deps_.core, resolved->caller, *request, response));
+  if (!resolved.ok()) return FinishRefused(deps_, context, resolved.status());
+  return FinishQuick(context, deps_.calls, resolved->turn,
+                     [core = deps_.core, caller = resolved->caller, request, response] {
+                       return Handle(core, caller, *request, response);
+                     });
 }
 
 grpc::ServerUnaryReactor* BufferService::ListBuffers(grpc::CallbackServerContext* context,
                                                      const v1::ListBuffersRequest* request,
                                                      v1::ListBuffersResponse* response) {
   const auto resolved = deps_.callers->Resolve(*context);
-  if (!resolved.ok()) return FinishNow(context, resolved.status());
-  return FinishNow(context, Handle(deps_.core, resolved->caller, *request, response));
+  if (!resolved.ok()) return FinishRefused(deps_, context, resolved.status());
+  return FinishQuick(context, deps_.calls, resolved->turn,
+                     [core = deps_.core, caller = resolved->caller, request, response] {
+                       return Handle(core, caller, *request, response);
+                     });
 }
 
 }  // namespace a8a::daemon

@@ -1,10 +1,11 @@
 #include "daemon/connection_registry.h"
 
+#include <sys/socket.h>
 #include <sys/stat.h>
 
-#include <algorithm>
 #include <optional>
 #include <utility>
+#include <vector>
 
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
@@ -25,32 +26,53 @@ std::optional<ino_t> SocketInode(int number) {
 absl::Status ConnectionRegistry::Add(int number, std::shared_ptr<const Connection> connection) {
   const std::optional<ino_t> inode = SocketInode(number);
   if (!inode.has_value()) return absl::InternalError(absl::StrCat("descriptor ", number, " is no open socket"));
+  UidCounter::Hold count = counts_.Take(connection->peer.identity.uid, 1);
   const MutexLock lock(&mutex_);
-  entries_[number] = {.connection = std::move(connection), .inode = *inode};
+  entries_[number] = {.connection = std::move(connection), .inode = *inode, .count = std::move(count)};
   return absl::OkStatus();
 }
 
-absl::StatusOr<std::shared_ptr<const Connection>> ConnectionRegistry::Find(absl::string_view peer) const {
+std::optional<int> ConnectionRegistry::NumberOf(absl::string_view peer) {
   int number = 0;
-  absl::string_view digits = peer;
-  if (absl::ConsumePrefix(&digits, "fd:") && absl::SimpleAtoi(digits, &number)) {
+  if (absl::ConsumePrefix(&peer, "fd:") && absl::SimpleAtoi(peer, &number)) return number;
+  return std::nullopt;
+}
+
+void ConnectionRegistry::Shutdown(absl::string_view peer) const {
+  const std::optional<int> number = NumberOf(peer);
+  if (!number.has_value()) return;
+  // Under the lock, so that no newcomer has the number by now.
+  const MutexLock lock(&mutex_);
+  const auto entry = entries_.find(*number);
+  if (entry == entries_.end() || SocketInode(*number) != entry->second.inode) return;
+  ::shutdown(*number, SHUT_RDWR);
+}
+
+absl::StatusOr<std::shared_ptr<const Connection>> ConnectionRegistry::Find(absl::string_view peer) const {
+  if (const std::optional<int> number = NumberOf(peer); number.has_value()) {
     const MutexLock lock(&mutex_);
-    if (const auto entry = entries_.find(number); entry != entries_.end()) return entry->second.connection;
+    if (const auto entry = entries_.find(*number); entry != entries_.end()) return entry->second.connection;
   }
   return absl::InternalError(absl::StrCat("peer \"", peer, "\" is no connection that the daemon accepted"));
 }
 
 void ConnectionRegistry::Sweep() {
+  std::vector<std::pair<int, ino_t>> sockets;
+  {
+    const MutexLock lock(&mutex_);
+    for (const auto& [number, entry] : entries_) sockets.emplace_back(number, entry.inode);
+  }
+  // Without the lock, which every call takes.
+  std::erase_if(sockets, [](const auto& socket) { return SocketInode(socket.first) == socket.second; });
   const MutexLock lock(&mutex_);
-  std::erase_if(entries_, [](const auto& entry) { return SocketInode(entry.first) != entry.second.inode; });
+  for (const auto& [number, inode] : sockets) {
+    const auto entry = entries_.find(number);
+    // The number may be another connection's by now.
+    if (entry != entries_.end() && entry->second.inode == inode) entries_.erase(entry);
+  }
 }
 
-int ConnectionRegistry::CountOfUid(std::uint32_t uid) const {
-  const MutexLock lock(&mutex_);
-  return static_cast<int>(std::count_if(entries_.begin(), entries_.end(), [uid](const auto& entry) {
-    return entry.second.connection->identity.uid == uid;
-  }));
-}
+int ConnectionRegistry::CountOfUid(std::uint32_t uid) const { return counts_.Count(uid); }
 
 int ConnectionRegistry::Count() const {
   const MutexLock lock(&mutex_);

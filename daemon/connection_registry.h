@@ -14,13 +14,15 @@
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
-#include "daemon/core/core.h"
+#include "daemon/access.h"
+#include "daemon/uid_counter.h"
 #include "kernels/base/mutex.h"
 #include "kernels/base/unique_fd.h"
 
@@ -28,9 +30,11 @@ namespace a8a::daemon {
 
 // One process's connection. Constant.
 struct Connection {
-  Identity identity;
+  Peer peer;
   // Becomes readable when the process ends; or why there is none.
   absl::StatusOr<UniqueFd> pidfd = absl::UnknownError("unset");
+  // Counts its socket and its pidfd.
+  UidCounter::Hold descriptors;
 };
 
 class ConnectionRegistry {
@@ -45,6 +49,9 @@ class ConnectionRegistry {
   // Errors: INTERNAL if there is none, which is a bug of the daemon: no request has an influence on it.
   [[nodiscard]] absl::StatusOr<std::shared_ptr<const Connection>> Find(absl::string_view peer) const;
 
+  // Ends the connection that `peer` names, for both sides; gRPC closes it then. Ignored if it is closed.
+  void Shutdown(absl::string_view peer) const;
+
   // Forgets closed connections.
   void Sweep();
 
@@ -56,7 +63,11 @@ class ConnectionRegistry {
   struct Entry {
     std::shared_ptr<const Connection> connection;
     ino_t inode = 0;
+    UidCounter::Hold count;
   };
+
+  UidCounter counts_;
+  [[nodiscard]] static std::optional<int> NumberOf(absl::string_view peer);
 
   mutable Mutex mutex_;
   std::map<int, Entry> entries_ ABSL_GUARDED_BY(mutex_);  // by number

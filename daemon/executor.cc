@@ -2,6 +2,7 @@
 
 #include <pthread.h>
 
+#include <algorithm>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -24,38 +25,71 @@ Executor::~Executor() {
   for (std::thread& thread : threads_) thread.join();
 }
 
-absl::Status Executor::Submit(std::function<void()> work) {
+Executor::Line& Executor::LineOf(std::uint32_t uid) {
+  const auto found = std::find_if(lines_.begin(), lines_.end(), [uid](const Line& line) { return line.uid == uid; });
+  return found != lines_.end() ? *found : lines_.emplace_back(Line{.uid = uid});
+}
+
+absl::Status Executor::Submit(const Turn& turn, std::function<void()> work) {
   {
     const MutexLock lock(&mutex_);
-    if (queue_.size() >= options_.queue_max) {
-      return absl::ResourceExhaustedError(
-          absl::StrCat("the daemon's queue of ", options_.name, " is full with ", options_.queue_max, "; try again"));
+    Line& line = LineOf(turn.uid);
+    if (line.queue.size() >= options_.queue_max) {
+      return absl::ResourceExhaustedError(absl::StrCat("the daemon's queue of ", options_.name, " for uid ", turn.uid,
+                                                       " is full with ", options_.queue_max, "; try again"));
     }
-    queue_.push_back(std::move(work));
+    line.queue.push_back({turn.not_before, std::move(work)});
   }
   changed_.NotifyAll();
   return absl::OkStatus();
 }
 
-void Executor::SubmitAlways(std::function<void()> work) {
+void Executor::SubmitAlways(const Turn& turn, std::function<void()> work) {
   {
     const MutexLock lock(&mutex_);
-    queue_.push_back(std::move(work));
+    LineOf(turn.uid).queue.push_back({turn.not_before, std::move(work)});
   }
   changed_.NotifyAll();
 }
 
+Executor::Lines::iterator Executor::NextLine(Time* next) {
+  const Time now = std::chrono::steady_clock::now();
+  const int others_threads = options_.thread_count > 1 ? 1 : 0;
+  *next = Time::max();
+  for (auto line = lines_.begin(); line != lines_.end(); ++line) {
+    const int running_max = line->uid == kDaemon ? options_.thread_count : options_.thread_count - others_threads;
+    if (line->queue.empty() || line->running >= running_max) continue;
+    if (stopping_ || line->queue.front().not_before <= now) return line;
+    *next = std::min(*next, line->queue.front().not_before);
+  }
+  return lines_.end();
+}
+
 void Executor::Run() {
+  const MutexLock lock(&mutex_);
   while (true) {
-    std::function<void()> work;
-    {
-      const MutexLock lock(&mutex_);
-      while (queue_.empty() && !stopping_) changed_.Wait(&mutex_);
-      if (queue_.empty()) return;
-      work = std::move(queue_.front());
-      queue_.pop_front();
+    Time next;
+    const Lines::iterator line = NextLine(&next);
+    if (line == lines_.end()) {
+      // A line that still waits has work running, and that thread goes on with it.
+      if (stopping_) return;
+      if (next == Time::max()) {
+        changed_.Wait(&mutex_);
+      } else {
+        changed_.WaitUntil(&mutex_, next);
+      }
+      continue;
     }
+    std::function<void()> work = std::move(line->queue.front().work);
+    line->queue.pop_front();
+    ++line->running;
+    lines_.splice(lines_.end(), lines_, line);  // the others come first now; `line` stays valid
+    mutex_.Unlock();
     work();
+    work = nullptr;
+    mutex_.Lock();
+    --line->running;
+    if (line->queue.empty() && line->running == 0) lines_.erase(line);
   }
 }
 

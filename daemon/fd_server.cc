@@ -121,8 +121,9 @@ absl::Status CheckRequest(const Received& received) {
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<FdServer>> FdServer::Start(UniqueFd listener, const Settings* settings, Core* core) {
-  std::unique_ptr<FdServer> server(new FdServer(std::move(listener), settings, core));
+absl::StatusOr<std::unique_ptr<FdServer>> FdServer::Start(UniqueFd listener, const Settings* settings, Core* core,
+                                                          UidCounter* descriptors) {
+  std::unique_ptr<FdServer> server(new FdServer(std::move(listener), settings, core, descriptors));
   A8A_ASSIGN_OR_RETURN(server->thread_, EpollThread::Create());
   A8A_RETURN_IF_ERROR(server->thread_->Add(server->acceptor_.fd(), kListenerTag));
   const auto on_readable = [self = server.get()](std::uint64_t tag) {
@@ -136,8 +137,8 @@ absl::StatusOr<std::unique_ptr<FdServer>> FdServer::Start(UniqueFd listener, con
   return server;
 }
 
-FdServer::FdServer(UniqueFd listener, const Settings* settings, Core* core)
-    : settings_(settings), core_(core), acceptor_(std::move(listener)) {}
+FdServer::FdServer(UniqueFd listener, const Settings* settings, Core* core, UidCounter* descriptors)
+    : settings_(settings), core_(core), descriptors_(descriptors), acceptor_(std::move(listener)) {}
 
 void FdServer::AcceptPending() {
   for (int i = 0; i < kBatchConnections; ++i) {
@@ -148,21 +149,36 @@ void FdServer::AcceptPending() {
 }
 
 void FdServer::Admit(UniqueFd socket) {
-  const absl::StatusOr<Identity> identity = PeerIdentity(socket.get());
-  if (!identity.ok()) return;
-  const int limit = settings_->current()->connection_max_per_uid;
-  if (CountOfUid(identity->uid) >= limit || connections_.size() >= kConnectionMax) {
-    const absl::Status status = absl::ResourceExhaustedError(
-        absl::StrCat("uid ", identity->uid, " has ", CountOfUid(identity->uid), " connections (limit ", limit,
-                     "), all uids ", connections_.size(), " (limit ", kConnectionMax, ")"));
+  const absl::StatusOr<Peer> peer = ReadPeer(socket.get());
+  if (!peer.ok()) return;
+  const Identity& identity = peer->identity;
+  if (const absl::Status status = CheckMayStay(*peer); !status.ok()) {
     throttle_.Log(LogLevel::kWarning, "fd_connection_refused",
-                  {{"uid", absl::StrCat(identity->uid)}, {"reason", std::string(status.message())}});
+                  {{"uid", absl::StrCat(identity.uid)},
+                   {"pid", absl::StrCat(identity.pid)},
+                   {"reason", std::string(status.message())}});
     SendLastError(socket.get(), status);
     return;
   }
   const int fd = socket.get();
   if (!thread_->Add(fd, static_cast<std::uint64_t>(fd)).ok()) return;
-  connections_[fd] = {.socket = std::move(socket), .identity = *identity, .deadline = absl::Now() + kIdleTimeout};
+  connections_[fd] = {.socket = std::move(socket),
+                      .identity = identity,
+                      .deadline = absl::Now() + kIdleTimeout,
+                      .descriptor = descriptors_->Take(identity.uid, 1)};
+}
+
+absl::Status FdServer::CheckMayStay(const Peer& peer) const {
+  const std::shared_ptr<const Options> options = settings_->current();
+  A8A_RETURN_IF_ERROR(CheckMayConnect(peer, *options));
+  const std::uint32_t uid = peer.identity.uid;
+  const int limit = options->connection_max_per_uid;
+  if (CountOfUid(uid) >= limit || connections_.size() >= kConnectionMax) {
+    return absl::ResourceExhaustedError(absl::StrCat("uid ", uid, " has ", CountOfUid(uid), " connections (limit ",
+                                                     limit, "), all uids ", connections_.size(), " (limit ",
+                                                     kConnectionMax, ")"));
+  }
+  return core_->CheckDescriptors(uid, 1);
 }
 
 int FdServer::CountOfUid(std::uint32_t uid) const {

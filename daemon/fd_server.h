@@ -17,6 +17,7 @@
 #include "daemon/foreign_fd.h"
 #include "daemon/log.h"
 #include "daemon/settings.h"
+#include "daemon/uid_counter.h"
 #include "kernels/base/unique_fd.h"
 #include "proto/fd_protocol.h"
 
@@ -24,9 +25,9 @@ namespace a8a::daemon {
 
 class FdServer {
  public:
-  // `settings` and `core` outlive the server.
+  // All but the listener outlive the server. `descriptors` counts those of connections, by uid.
   [[nodiscard]] static absl::StatusOr<std::unique_ptr<FdServer>> Start(UniqueFd listener, const Settings* settings,
-                                                                       Core* core);
+                                                                       Core* core, UidCounter* descriptors);
 
   // Ends the thread and closes the listener and all connections.
   ~FdServer() = default;
@@ -38,13 +39,15 @@ class FdServer {
     UniqueFd socket;
     Identity identity;
     absl::Time deadline;
+    UidCounter::Hold descriptor;
   };
   enum class Next { kGoOn, kClose };
 
-  FdServer(UniqueFd listener, const Settings* settings, Core* core);
+  FdServer(UniqueFd listener, const Settings* settings, Core* core, UidCounter* descriptors);
 
   void AcceptPending();
   void Admit(UniqueFd socket);
+  [[nodiscard]] absl::Status CheckMayStay(const Peer& peer) const;
   [[nodiscard]] int CountOfUid(std::uint32_t uid) const;
   void Serve(FdConnection* connection);
   [[nodiscard]] Next ServeOne(FdConnection* connection);
@@ -56,6 +59,7 @@ class FdServer {
 
   const Settings* const settings_;
   Core* const core_;
+  UidCounter* const descriptors_;
   // Used by the thread only.
   Acceptor acceptor_;
   std::map<int, FdConnection> connections_;  // by descriptor

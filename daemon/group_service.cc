@@ -57,26 +57,26 @@ grpc::ServerUnaryReactor* GroupService::JoinGroup(grpc::CallbackServerContext* c
                                                   const v1::JoinGroupRequest* request,
                                                   v1::JoinGroupResponse* response) {
   const auto resolved = deps_.callers->Resolve(*context);
-  if (!resolved.ok()) return FinishNow(context, resolved.status());
+  if (!resolved.ok()) return FinishRefused(deps_, context, resolved.status());
   return WaitingCall(deps_.core, deps_.calls, deps_.ends)
-      .Start(context, JoinSteps(deps_.core, resolved->caller, request, response));
+      .Start(context, resolved->turn, JoinSteps(deps_.core, resolved->caller, request, response));
 }
 
 grpc::ServerUnaryReactor* GroupService::RegisterWindow(grpc::CallbackServerContext* context,
                                                        const v1::RegisterWindowRequest* request,
                                                        v1::RegisterWindowResponse* response) {
   const auto resolved = deps_.callers->Resolve(*context);
-  if (!resolved.ok()) return FinishNow(context, resolved.status());
+  if (!resolved.ok()) return FinishRefused(deps_, context, resolved.status());
   return WaitingCall(deps_.core, deps_.calls, deps_.ends)
-      .Start(context, WindowSteps(deps_.core, resolved->caller, request, response));
+      .Start(context, resolved->turn, WindowSteps(deps_.core, resolved->caller, request, response));
 }
 
 grpc::ServerUnaryReactor* GroupService::ReleaseWindow(grpc::CallbackServerContext* context,
                                                       const v1::ReleaseWindowRequest* request,
                                                       v1::ReleaseWindowResponse* response) {
   const auto resolved = deps_.callers->Resolve(*context);
-  if (!resolved.ok()) return FinishNow(context, resolved.status());
-  return FinishAlwaysOn(deps_.ends, [core = deps_.core, caller = resolved->caller, request, response] {
+  if (!resolved.ok()) return FinishRefused(deps_, context, resolved.status());
+  return FinishAlwaysOn(deps_.ends, resolved->turn, [core = deps_.core, caller = resolved->caller, request, response] {
     return Handle(core, caller, *request, response);
   });
 }
@@ -85,8 +85,8 @@ grpc::ServerUnaryReactor* GroupService::AbortGroup(grpc::CallbackServerContext* 
                                                    const v1::AbortGroupRequest* request,
                                                    v1::AbortGroupResponse* response) {
   const auto resolved = deps_.callers->Resolve(*context);
-  if (!resolved.ok()) return FinishNow(context, resolved.status());
-  return FinishAlwaysOn(deps_.ends, [core = deps_.core, caller = resolved->caller, request, response] {
+  if (!resolved.ok()) return FinishRefused(deps_, context, resolved.status());
+  return FinishAlwaysOn(deps_.ends, resolved->turn, [core = deps_.core, caller = resolved->caller, request, response] {
     return Handle(core, caller, *request, response);
   });
 }
@@ -95,8 +95,8 @@ grpc::ServerUnaryReactor* GroupService::LeaveGroup(grpc::CallbackServerContext* 
                                                    const v1::LeaveGroupRequest* request,
                                                    v1::LeaveGroupResponse* response) {
   const auto resolved = deps_.callers->Resolve(*context);
-  if (!resolved.ok()) return FinishNow(context, resolved.status());
-  return FinishAlwaysOn(deps_.ends, [core = deps_.core, caller = resolved->caller, request, response] {
+  if (!resolved.ok()) return FinishRefused(deps_, context, resolved.status());
+  return FinishAlwaysOn(deps_.ends, resolved->turn, [core = deps_.core, caller = resolved->caller, request, response] {
     return Handle(core, caller, *request, response);
   });
 }
@@ -104,16 +104,22 @@ grpc::ServerUnaryReactor* GroupService::LeaveGroup(grpc::CallbackServerContext* 
 grpc::ServerUnaryReactor* GroupService::GetGroup(grpc::CallbackServerContext* context,
                                                  const v1::GetGroupRequest* request, v1::GetGroupResponse* response) {
   const auto resolved = deps_.callers->Resolve(*context);
-  if (!resolved.ok()) return FinishNow(context, resolved.status());
-  return FinishNow(context, Handle(deps_.core, resolved->caller, *request, response));
+  if (!resolved.ok()) return FinishRefused(deps_, context, resolved.status());
+  return FinishQuick(context, deps_.calls, resolved->turn,
+                     [core = deps_.core, caller = resolved->caller, request, response] {
+                       return Handle(core, caller, *request, response);
+                     });
 }
 
 grpc::ServerUnaryReactor* GroupService::ListGroups(grpc::CallbackServerContext* context,
                                                    const v1::ListGroupsRequest* request,
                                                    v1::ListGroupsResponse* response) {
   const auto resolved = deps_.callers->Resolve(*context);
-  if (!resolved.ok()) return FinishNow(context, resolved.status());
-  return FinishNow(context, Handle(deps_.core, resolved->caller, *request, response));
+  if (!resolved.ok()) return FinishRefused(deps_, context, resolved.status());
+  return FinishQuick(context, deps_.calls, resolved->turn,
+                     [core = deps_.core, caller = resolved->caller, request, response] {
+                       return Handle(core, caller, *request, response);
+                     });
 }
 
 }  // namespace a8a::daemon

@@ -63,7 +63,7 @@ void Health::ProbeAll() {
     for (auto& [name, device] : devices_) {
       if (device.probe_began != absl::InfiniteFuture()) continue;
       device.probe_began = absl::Now();
-      probers_.at(name)->SubmitAlways([this, device_name = name] { Probe(device_name); });
+      probers_.at(name)->SubmitAlways({.uid = Executor::kDaemon}, [this, device_name = name] { Probe(device_name); });
     }
     // A probe that has been under way for too long makes its device unhealthy without ending.
     Report();

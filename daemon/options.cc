@@ -1,8 +1,11 @@
 #include "daemon/options.h"
 
+#include <unistd.h>
+
 #include <algorithm>
 #include <cstdio>
 #include <limits>
+#include <set>
 #include <utility>
 
 #include "absl/status/statusor.h"
@@ -21,8 +24,8 @@ namespace {
 
 // Bytes of a socket's path without the terminating NUL. [unix(7)]
 constexpr std::size_t kSocketPathBytesMax = 107;
-// Enough for every human operator and service of a node; each costs a comparison per call.
-constexpr std::size_t kAdminUidsMax = 64;
+// Enough for every human operator and service of a node; each costs a comparison per call or connection.
+constexpr std::size_t kIdsMax = 64;
 
 absl::Status Refused(absl::string_view text, absl::string_view allowed) {
   return absl::InvalidArgumentError(absl::StrCat("\"", text, "\" is not allowed; allowed: ", allowed));
@@ -160,20 +163,6 @@ std::string FormatCudaPoolBytes(const Options& options) {
   return text;
 }
 
-absl::Status ParseAdminUids(absl::string_view text, Options* options) {
-  std::vector<uid_t> uids;
-  for (const absl::string_view item : absl::StrSplit(text, ',', absl::SkipEmpty())) {
-    uid_t uid = 0;
-    if (!absl::SimpleAtoi(item, &uid)) return Refused(item, "uids from 0 to 4294967295");
-    uids.push_back(uid);
-  }
-  if (uids.size() > kAdminUidsMax) {
-    return Refused(text, absl::StrCat("at most ", kAdminUidsMax, " uids, here are ", uids.size()));
-  }
-  options->admin_uids = std::move(uids);
-  return absl::OkStatus();
-}
-
 absl::Status ParseSocketMode(absl::string_view text, Options* options) {
   const bool octal = text.size() == 4 && text[0] == '0' &&
                      std::all_of(text.begin(), text.end(), [](char c) { return c >= '0' && c <= '7'; });
@@ -190,13 +179,26 @@ OptionSpec RuntimeDirOption() {
           .format = [](const Options& options) { return options.runtime_dir; }};
 }
 
-OptionSpec AdminUidsOption() {
-  return {.name = "admin-uids",
-          .value_name = "UID,...",
-          .help = "Who may administrate besides root and the daemon's own uid",
-          .toml_type = TomlType::kIntegerList,
-          .parse = &ParseAdminUids,
-          .format = [](const Options& options) { return absl::StrJoin(options.admin_uids, ","); }};
+// A list of uids or gids, which are the same type to the compiler.
+OptionSpec IdsOption(std::string name, std::string value_name, std::vector<uid_t> Options::*field, std::string help) {
+  OptionSpec spec{.name = std::move(name), .value_name = std::move(value_name), .help = std::move(help)};
+  spec.toml_type = TomlType::kIntegerList;
+  spec.live = true;
+  spec.parse = [field](absl::string_view text, Options* options) {
+    std::vector<uid_t> ids;
+    for (const absl::string_view item : absl::StrSplit(text, ',', absl::SkipEmpty())) {
+      uid_t id = 0;
+      if (!absl::SimpleAtoi(item, &id)) return Refused(item, "ids from 0 to 4294967295");
+      ids.push_back(id);
+    }
+    if (ids.size() > kIdsMax) {
+      return Refused(text, absl::StrCat("at most ", kIdsMax, " ids, here are ", ids.size()));
+    }
+    options->*field = std::move(ids);
+    return absl::OkStatus();
+  };
+  spec.format = [field](const Options& options) { return absl::StrJoin(options.*field, ","); };
+  return spec;
 }
 
 OptionSpec SocketModeOption() {
@@ -276,15 +278,42 @@ std::vector<OptionSpec> LimitOptions() {
                     "Buffers at once; each holds a descriptor of the daemon"),
       DurationOption("ticket-lifetime", &Options::ticket_lifetime, absl::Milliseconds(10), absl::Minutes(10),
                      "How long a ticket may be redeemed"),
-      Live(IntegerOption("connection-max-per-uid", &Options::connection_max_per_uid, 1, 65536,
-                         "Connections of one uid at once, on each socket")),
-      Live(AdminUidsOption()),
       SocketModeOption(),
       SocketGroupOption(),
-      ChoiceOption<LegacyIpc>(
-          "legacy-ipc", &Options::legacy_ipc,
-          {{"auto", LegacyIpc::kAuto}, {"on", LegacyIpc::kOn}, {"off", LegacyIpc::kOff}},
-          "Windows on GPU memory of the clients' own; auto: where socket-mode lets in one uid only"),
+      ChoiceOption<LegacyIpc>("legacy-ipc", &Options::legacy_ipc,
+                              {{"auto", LegacyIpc::kAuto}, {"on", LegacyIpc::kOn}, {"off", LegacyIpc::kOff}},
+                              "Windows on GPU memory of the clients' own; auto: where one uid only can connect"),
+  };
+}
+
+std::vector<OptionSpec> UidLimitOptions() {
+  return {
+      Live(IntegerOption("connection-max-per-uid", &Options::connection_max_per_uid, 1, 65536,
+                         "Connections of one uid at once, on each socket")),
+      Live(
+          IntegerOption("session-max-per-uid", &Options::session_max_per_uid, 1, 65536, "Sessions of one uid at once")),
+      Live(IntegerOption("group-max-per-uid", &Options::group_max_per_uid, 1, 65536, "Groups of one uid at once")),
+      Live(IntegerOption("window-max-per-uid", &Options::window_max_per_uid, 1, 1 << 20,
+                         "Windows of one uid at once, in all its groups together")),
+      Live(IntegerOption("buffer-max-per-uid", &Options::buffer_max_per_uid, 1, 1 << 20,
+                         "Buffers of one uid at once, those of its windows and groups included")),
+      Live(SizeOption("bytes-max-per-uid", &Options::bytes_max_per_uid,
+                      "Limit of one uid's leases on each device; 0: all of the device's pool")),
+      Live(IntegerOption("descriptor-max-per-uid", &Options::descriptor_max_per_uid, 0, 1 << 20,
+                         "The daemon's descriptors that serve one uid; 0: half of RLIMIT_NOFILE")),
+      Live(IntegerOption("request-rate-max-per-uid", &Options::request_rate_max_per_uid, 1, 1000000,
+                         "Requests of one uid in a second; those of administrators are not counted")),
+  };
+}
+
+std::vector<OptionSpec> AccessOptions() {
+  return {
+      IdsOption("admin-uids", "UID,...", &Options::admin_uids,
+                "Who may administrate besides root and the daemon's own uid"),
+      IdsOption("admin-gids", "GID,...", &Options::admin_gids, "Groups whose members may administrate too"),
+      IdsOption("allowed-uids", "UID,...", &Options::allowed_uids,
+                "Who may connect, besides administrators; no uids and no gids: whom socket-mode lets in"),
+      IdsOption("allowed-gids", "GID,...", &Options::allowed_gids, "Groups whose members may connect too"),
   };
 }
 
@@ -292,7 +321,9 @@ std::vector<OptionSpec> MakeTable() {
   std::vector<OptionSpec> table = GeneralOptions();
   for (OptionSpec& spec : HostOptions()) table.push_back(std::move(spec));
   table.push_back(CudaPoolBytesOption());
-  for (OptionSpec& spec : LimitOptions()) table.push_back(std::move(spec));
+  for (const auto& options : {&LimitOptions, &UidLimitOptions, &AccessOptions}) {
+    for (OptionSpec& spec : options()) table.push_back(std::move(spec));
+  }
   return table;
 }
 
@@ -301,7 +332,13 @@ std::vector<OptionSpec> MakeTable() {
 bool AllowsLegacyIpc(const Options& options) {
   if (options.legacy_ipc != LegacyIpc::kAuto) return options.legacy_ipc == LegacyIpc::kOn;
   constexpr mode_t kOthers = 0077;
-  return (options.socket_mode & kOthers) == 0;
+  if ((options.socket_mode & kOthers) == 0) return true;
+  if (options.allowed_uids.empty() || !options.allowed_gids.empty() || !options.admin_gids.empty()) return false;
+  std::set<uid_t> uids(options.allowed_uids.begin(), options.allowed_uids.end());
+  uids.insert(options.admin_uids.begin(), options.admin_uids.end());
+  uids.insert(::geteuid());
+  uids.erase(0);
+  return uids.size() <= 1;
 }
 
 std::string OptionSpec::key() const { return absl::StrReplaceAll(name, {{"-", "_"}}); }

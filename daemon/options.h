@@ -43,13 +43,24 @@ struct Options {
   int buffer_max = 65536;
   absl::Duration ticket_lifetime = absl::Seconds(10);
   int connection_max_per_uid = 1024;
+  int session_max_per_uid = 512;
+  int group_max_per_uid = 128;
+  int window_max_per_uid = 4096;
+  int buffer_max_per_uid = 32768;
+  std::int64_t bytes_max_per_uid = 0;   // of each device; 0: its pool limit
+  int descriptor_max_per_uid = 0;       // 0: half of RLIMIT_NOFILE
+  int request_rate_max_per_uid = 2000;  // a second
   std::vector<uid_t> admin_uids;
+  std::vector<gid_t> admin_gids;
+  // Who may connect besides root, the daemon's own uid and administrators; both empty: whom the sockets' mode lets in.
+  std::vector<uid_t> allowed_uids;
+  std::vector<gid_t> allowed_gids;
   mode_t socket_mode = 0660;
   std::string socket_group;  // name or number; empty: the daemon's own
   LegacyIpc legacy_ipc = LegacyIpc::kAuto;
 };
 
-// What legacy_ipc comes to: kAuto allows where the sockets let in one uid only (and root).
+// What legacy_ipc comes to: kAuto allows where one uid (and root) can connect, by socket_mode or allowed_uids.
 [[nodiscard]] bool AllowsLegacyIpc(const Options& options);
 
 // How a value is written in the config file.

@@ -41,8 +41,8 @@ class RuntimeDir {
   // Errors: INVALID_ARGUMENT for an unknown group; those of the system.
   [[nodiscard]] absl::StatusOr<UniqueFd> Listen(const std::string& name, const SocketOptions& options);
 
-  // Removes the sockets, the lock file and the directory if Open made it and it is empty. May be repeated, and called from
-  // any thread; files are removed once only, since from then on those of the same names are another daemon's.
+  // Removes the sockets, the lock file and the directory if Open made it and it is empty. May be repeated, and called
+  // from any thread; files are removed once only, since from then on those of the same names are another daemon's.
   void RemoveFiles() const;
 
  private:

@@ -9,7 +9,9 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <chrono>
+#include <limits>
 #include <string>
 #include <utility>
 
@@ -31,6 +33,8 @@ namespace {
 constexpr int kCallThreads = 4;
 constexpr std::size_t kCallQueueMax = 1024;
 constexpr int kEndThreads = 2;
+// Calls that are refused because there are too many, each some 10 KiB in gRPC until it is answered.
+constexpr std::size_t kRefusalQueueMax = 2048;
 
 // Requests are a few hundred bytes; the largest, a join with a 64-byte secret, is below 1 KiB.
 constexpr int kRequestBytesMax = 64 * 1024;
@@ -57,14 +61,39 @@ constexpr absl::Duration kDrainPollInterval = absl::Milliseconds(10);
 // For streams that do not end by themselves (health watches, clients that do not read).
 constexpr std::chrono::milliseconds kCallsEndTimeout{500};
 
-CoreOptions ToCoreOptions(const Options& options, StateKeeper* keeper) {
+// As many of this process's descriptors as one uid may hold where the config does not say. The rest is for others, and
+// for the daemon itself.
+int DescriptorMaxPerUid() {
+  rlimit limit = {};
+  if (::getrlimit(RLIMIT_NOFILE, &limit) != 0) return 0;
+  return static_cast<int>(std::min<rlim_t>(limit.rlim_cur / 2, std::numeric_limits<int>::max()));
+}
+
+CorePolicy ToCorePolicy(const Options& options, int descriptor_max) {
+  const UidLimits limits = {
+      .session_max = options.session_max_per_uid,
+      .group_max = options.group_max_per_uid,
+      .window_max = options.window_max_per_uid,
+      .buffer_max = options.buffer_max_per_uid,
+      .device_bytes_max = options.bytes_max_per_uid,
+      .descriptor_max = options.descriptor_max_per_uid == 0 ? descriptor_max : options.descriptor_max_per_uid};
+  return {.uid_limits = limits, .user_memory = AllowsLegacyIpc(options)};
+}
+
+CoreOptions ToCoreOptions(const Settings* settings, const UidCounter* connection_descriptors, StateKeeper* keeper) {
+  const Options options = *settings->current();
   CoreOptions core;
   core.session_max = options.session_max;
   core.group_max = options.group_max;
   core.buffer_max = options.buffer_max;
   core.ticket_lifetime = options.ticket_lifetime;
-  core.user_memory = AllowsLegacyIpc(options);
   core.keeper = keeper;
+  core.policy = [settings, descriptor_max = DescriptorMaxPerUid()] {
+    return ToCorePolicy(*settings->current(), descriptor_max);
+  };
+  core.connection_descriptors = [connection_descriptors](std::uint32_t uid) {
+    return connection_descriptors->Count(uid);
+  };
   return core;
 }
 
@@ -127,9 +156,11 @@ Server::Server(Settings* settings, std::unique_ptr<RuntimeDir> runtime_dir, Stat
       runtime_dir_(std::move(runtime_dir)),
       callers_(&registry_, settings),
       keeper_(std::move(state_file)),
-      core_(ToCoreOptions(*settings->current(), &keeper_), std::move(providers), Clock::Real(), &LogCoreEvent),
+      core_(ToCoreOptions(settings, &connection_descriptors_, &keeper_), std::move(providers), Clock::Real(),
+            &LogCoreEvent),
       ends_({.name = "a8a-ends", .thread_count = kEndThreads, .queue_max = kCallQueueMax}),
       calls_({.name = "a8a-calls", .thread_count = kCallThreads, .queue_max = kCallQueueMax}),
+      refusals_({.name = "a8a-refusals", .thread_count = 1, .queue_max = kRefusalQueueMax}),
       health_({.core = &core_, .settings = settings, .timers = &timers_, .services = ServiceNames()}),
       stats_reader_(&core_, &health_, daemon_instance_id_),
       buffer_service_(Deps()),
@@ -137,7 +168,9 @@ Server::Server(Settings* settings, std::unique_ptr<RuntimeDir> runtime_dir, Stat
       stat_service_(Deps(), &stats_reader_, &timers_),
       admin_service_(Deps(), &health_, settings) {}
 
-ServiceDeps Server::Deps() { return {.core = &core_, .callers = &callers_, .calls = &calls_, .ends = &ends_}; }
+ServiceDeps Server::Deps() {
+  return {.core = &core_, .callers = &callers_, .calls = &calls_, .ends = &ends_, .refusals = &refusals_};
+}
 
 void Server::Restore(Core::KeptDescriptors kept) {
   const absl::StatusOr<CoreState> state = keeper_.file().Load();
@@ -173,12 +206,13 @@ void Server::WatchRestored(const SessionInfo& session, Core::KeptDescriptors* ke
 absl::Status Server::Serve(Core::KeptDescriptors kept) {
   const std::shared_ptr<const Options> options = settings_->current();
   A8A_ASSIGN_OR_RETURN(watcher_, ProcessWatcher::Start([this](std::uint64_t session_id) {
-                         ends_.SubmitAlways([this, session_id] { core_.ProcessEnded(session_id); });
+                         ends_.SubmitAlways({.uid = Executor::kDaemon},
+                                            [this, session_id] { core_.ProcessEnded(session_id); });
                        }));
   Restore(std::move(kept));
   session_service_ = std::make_unique<SessionService>(
       AttachDeps{.core = &core_, .watcher = watcher_.get(), .ends = &ends_, .daemon_instance_id = daemon_instance_id_},
-      &callers_);
+      Deps(), settings_);
   A8A_RETURN_IF_ERROR(StartGrpc());
   health_.Start(grpc_server_->GetHealthCheckService());
   Tick();
@@ -186,13 +220,16 @@ absl::Status Server::Serve(Core::KeptDescriptors kept) {
   RuntimeDir::SocketOptions socket_options = {
       .type = SOCK_SEQPACKET, .mode = options->socket_mode, .group = options->socket_group};
   A8A_ASSIGN_OR_RETURN(UniqueFd fd_listener, runtime_dir_->Listen(kFdSocketName, socket_options));
-  A8A_ASSIGN_OR_RETURN(fd_server_, FdServer::Start(std::move(fd_listener), settings_, &core_));
+  A8A_ASSIGN_OR_RETURN(fd_server_,
+                       FdServer::Start(std::move(fd_listener), settings_, &core_, &connection_descriptors_));
   socket_options.type = SOCK_STREAM;
   A8A_ASSIGN_OR_RETURN(UniqueFd grpc_listener, runtime_dir_->Listen(kGrpcSocketName, socket_options));
-  A8A_ASSIGN_OR_RETURN(accept_loop_, AcceptLoop::Start(std::move(grpc_listener), settings_, &registry_,
-                                                       [server = grpc_server_.get()](int fd) {
-                                                         grpc::AddInsecureChannelFromFd(server, fd);
-                                                       }));
+  const AcceptLoop::Deps accept_deps = {
+      .settings = settings_, .core = &core_, .registry = &registry_, .descriptors = &connection_descriptors_};
+  A8A_ASSIGN_OR_RETURN(accept_loop_,
+                       AcceptLoop::Start(std::move(grpc_listener), accept_deps, [server = grpc_server_.get()](int fd) {
+                         grpc::AddInsecureChannelFromFd(server, fd);
+                       }));
   LogEvent(LogLevel::kInfo, "serving",
            {{"version", kVersion}, {"pid", absl::StrCat(::getpid())}, {"runtime_dir", options->runtime_dir}});
   ServiceManager::Notify("READY=1");
@@ -216,7 +253,7 @@ absl::Status Server::StartGrpc() {
 
 void Server::Tick() {
   timers_.After(kTickInterval, [this] {
-    ends_.SubmitAlways([this] { core_.Tick(); });
+    ends_.SubmitAlways({.uid = Executor::kDaemon}, [this] { core_.Tick(); });
     Tick();
   });
 }

@@ -29,6 +29,7 @@
 #include "daemon/stat_service.h"
 #include "daemon/stats_reader.h"
 #include "daemon/timer_queue.h"
+#include "daemon/uid_counter.h"
 
 namespace a8a::daemon {
 
@@ -72,6 +73,7 @@ class Server {
   Settings* const settings_;
   const std::uint64_t daemon_instance_id_;
   const std::unique_ptr<RuntimeDir> runtime_dir_;
+  UidCounter connection_descriptors_;
   ConnectionRegistry registry_;
   const CallerResolver callers_;
   RuntimeKeeper keeper_;
@@ -79,6 +81,7 @@ class Server {
   std::unique_ptr<ProcessWatcher> watcher_;
   Executor ends_;
   Executor calls_;
+  Executor refusals_;
   TimerQueue timers_;
   Health health_;
   StatsReader stats_reader_;

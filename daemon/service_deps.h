@@ -15,6 +15,8 @@ struct ServiceDeps {
   Executor* calls = nullptr;
   // For whatever gives back: releases, leaves, deaths. Never held up by those that allocate.
   Executor* ends = nullptr;
+  // For answers that are held back, see FinishRefused.
+  Executor* refusals = nullptr;
 };
 
 }  // namespace a8a::daemon

@@ -1,10 +1,11 @@
 #include "daemon/stat_service.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "daemon/refusal.h"
 #include "daemon/requests.h"
-#include "daemon/status_convert.h"
 #include "daemon/unary_call.h"
 #include "kernels/base/status_macros.h"
 
@@ -13,21 +14,16 @@ namespace {
 
 // Streams at once: dashboards and operators. At the shortest interval each costs a snapshot every 10 ms.
 constexpr std::size_t kWatchMax = 64;
-
-class RefusingReactor final : public StatsWatch::Reactor {
- public:
-  explicit RefusingReactor(const absl::Status& status) { Finish(ToGrpcStatus(status)); }
-  void OnDone() override { delete this; }
-};
+constexpr int kWatchMaxPerUid = 32;
 
 }  // namespace
 
 grpc::ServerUnaryReactor* StatService::GetStats(grpc::CallbackServerContext* context,
                                                 const v1::GetStatsRequest* request, v1::GetStatsResponse* response) {
   const auto resolved = deps_.callers->Resolve(*context);
-  if (!resolved.ok()) return FinishNow(context, resolved.status());
+  if (!resolved.ok()) return FinishRefused(deps_, context, resolved.status());
   // Reads every counter of every group: milliseconds when there are many.
-  return FinishOn(deps_.calls, [reader = reader_, caller = resolved->caller, request, response] {
+  return FinishOn(deps_.calls, resolved->turn, [reader = reader_, caller = resolved->caller, request, response] {
     reader->Read(caller, request->group_id(), response->mutable_stats());
     return absl::OkStatus();
   });
@@ -36,7 +32,7 @@ grpc::ServerUnaryReactor* StatService::GetStats(grpc::CallbackServerContext* con
 StatsWatch::Reactor* StatService::WatchStats(grpc::CallbackServerContext* context,
                                              const v1::WatchStatsRequest* request) {
   const absl::StatusOr<std::shared_ptr<StatsWatch>> watch = Open(*context, *request);
-  if (!watch.ok()) return new RefusingReactor(watch.status());
+  if (!watch.ok()) return NewRefusal<StatsWatch::Reactor>(deps_, *context, watch.status());
   return (*watch)->Start();
 }
 
@@ -49,6 +45,15 @@ absl::StatusOr<std::shared_ptr<StatsWatch>> StatService::Open(const grpc::Callba
   std::erase_if(watches_, [](const auto& watch) { return watch.expired(); });
   if (watches_.size() >= kWatchMax) {
     return absl::ResourceExhaustedError(absl::StrCat("the daemon has ", kWatchMax, " WatchStats streams (the limit)"));
+  }
+  const std::uint32_t uid = resolved.caller.identity.uid;
+  const auto of_uid = std::count_if(watches_.begin(), watches_.end(), [uid](const auto& weak) {
+    const std::shared_ptr<StatsWatch> other = weak.lock();
+    return other != nullptr && other->uid() == uid;
+  });
+  if (of_uid >= kWatchMaxPerUid) {
+    return absl::ResourceExhaustedError(
+        absl::StrCat("uid ", uid, " has ", of_uid, " WatchStats streams; its limit is ", kWatchMaxPerUid));
   }
   auto watch = std::make_shared<StatsWatch>(StatsWatch::Options{.reader = reader_,
                                                                 .executor = deps_.calls,

@@ -42,7 +42,8 @@ void StatsWatch::End(const absl::Status& status) {
 }
 
 void StatsWatch::Snapshot() {
-  const absl::Status status = options_.executor->Submit([self = shared_from_this()] { self->SendSnapshot(); });
+  const absl::Status status =
+      options_.executor->Submit({.uid = uid()}, [self = shared_from_this()] { self->SendSnapshot(); });
   if (!status.ok()) End(status);
 }
 

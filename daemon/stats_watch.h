@@ -40,6 +40,8 @@ class StatsWatch final : public std::enable_shared_from_this<StatsWatch> {
 
   explicit StatsWatch(Options options) : options_(std::move(options)) {}
 
+  [[nodiscard]] std::uint32_t uid() const { return options_.caller.identity.uid; }
+
   // Takes the first snapshot; the reactor deletes itself when the call is over. Call once.
   [[nodiscard]] Reactor* Start();
   // Ends the stream with `status`; the first status stays.

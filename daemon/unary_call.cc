@@ -4,29 +4,13 @@
 #include <optional>
 #include <utility>
 
+#include "daemon/refusal.h"
 #include "daemon/status_convert.h"
 
 namespace a8a::daemon {
 namespace {
 
-// Finishes from any thread. The lock orders what the finishing thread wrote before the destruction of the call, in a
-// way that ThreadSanitizer sees, which gRPC's own synchronization is not.
-class ExecutorReactor final : public grpc::ServerUnaryReactor {
- public:
-  void FinishOnce(const absl::Status& status) {
-    const std::shared_ptr<Mutex> mutex = mutex_;
-    const MutexLock lock(mutex.get());
-    Finish(ToGrpcStatus(status));
-  }
-  void OnDone() override {
-    { const MutexLock lock(mutex_.get()); }
-    delete this;
-  }
-
- private:
-  // Shared, because the call may be over before FinishOnce has unlocked it.
-  const std::shared_ptr<Mutex> mutex_ = std::make_shared<Mutex>();
-};
+using ExecutorReactor = LateReactor<grpc::ServerUnaryReactor>;
 
 absl::Status CancelStatus(const grpc::CallbackServerContext& context) {
   if (std::chrono::system_clock::now() >= context.deadline()) {
@@ -37,8 +21,9 @@ absl::Status CancelStatus(const grpc::CallbackServerContext& context) {
 
 class WaitingReactor final : public grpc::ServerUnaryReactor {
  public:
-  WaitingReactor(grpc::CallbackServerContext* context, Core* core, Executor* ends, WaitingCall::Steps steps)
-      : context_(context), core_(core), ends_(ends), state_(std::make_shared<State>()) {
+  WaitingReactor(grpc::CallbackServerContext* context, const Turn& turn, Core* core, Executor* ends,
+                 WaitingCall::Steps steps)
+      : context_(context), turn_(turn), core_(core), ends_(ends), state_(std::make_shared<State>()) {
     state_->steps = std::move(steps);
   }
 
@@ -59,7 +44,7 @@ class WaitingReactor final : public grpc::ServerUnaryReactor {
       }
       if (cancelled.has_value() && pending_id != 0) core->CancelPending(pending_id, *cancelled);
     };
-    const absl::Status status = calls->Submit(std::move(work));
+    const absl::Status status = calls->Submit(turn_, std::move(work));
     if (!status.ok()) FinishOnce(state_, status);
   }
 
@@ -80,7 +65,7 @@ class WaitingReactor final : public grpc::ServerUnaryReactor {
       const MutexLock lock(&state_->mutex);
       lost = state_->granted && state_->cancelled.has_value();
     }
-    if (lost) ends_->SubmitAlways([state = state_] { state->steps.undo(); });
+    if (lost) ends_->SubmitAlways({.uid = turn_.uid}, [state = state_] { state->steps.undo(); });
     delete this;
   }
 
@@ -106,6 +91,7 @@ class WaitingReactor final : public grpc::ServerUnaryReactor {
   }
 
   grpc::CallbackServerContext* const context_;
+  const Turn turn_;
   Core* const core_;
   Executor* const ends_;
   const std::shared_ptr<State> state_;
@@ -119,21 +105,34 @@ grpc::ServerUnaryReactor* FinishNow(grpc::CallbackServerContext* context, const 
   return reactor;
 }
 
-grpc::ServerUnaryReactor* FinishOn(Executor* executor, std::function<absl::Status()> work) {
+grpc::ServerUnaryReactor* FinishOn(Executor* executor, const Turn& turn, std::function<absl::Status()> work) {
   auto* reactor = new ExecutorReactor();
-  const absl::Status status = executor->Submit([reactor, work = std::move(work)] { reactor->FinishOnce(work()); });
+  const absl::Status status =
+      executor->Submit(turn, [reactor, work = std::move(work)] { reactor->FinishOnce(work()); });
   if (!status.ok()) reactor->FinishOnce(status);
   return reactor;
 }
 
-grpc::ServerUnaryReactor* FinishAlwaysOn(Executor* executor, std::function<absl::Status()> work) {
+grpc::ServerUnaryReactor* FinishQuick(grpc::CallbackServerContext* context, Executor* executor, const Turn& turn,
+                                      std::function<absl::Status()> work) {
+  if (turn.not_before <= std::chrono::steady_clock::now()) return FinishNow(context, work());
+  return FinishOn(executor, turn, std::move(work));
+}
+
+grpc::ServerUnaryReactor* FinishRefused(const ServiceDeps& deps, grpc::CallbackServerContext* context,
+                                        const absl::Status& status) {
+  return NewRefusal<grpc::ServerUnaryReactor>(deps, *context, status);
+}
+
+grpc::ServerUnaryReactor* FinishAlwaysOn(Executor* executor, const Turn& turn, std::function<absl::Status()> work) {
   auto* reactor = new ExecutorReactor();
-  executor->SubmitAlways([reactor, work = std::move(work)] { reactor->FinishOnce(work()); });
+  executor->SubmitAlways(turn, [reactor, work = std::move(work)] { reactor->FinishOnce(work()); });
   return reactor;
 }
 
-grpc::ServerUnaryReactor* WaitingCall::Start(grpc::CallbackServerContext* context, Steps steps) const {
-  auto* reactor = new WaitingReactor(context, core_, ends_, std::move(steps));
+grpc::ServerUnaryReactor* WaitingCall::Start(grpc::CallbackServerContext* context, const Turn& turn,
+                                             Steps steps) const {
+  auto* reactor = new WaitingReactor(context, turn, core_, ends_, std::move(steps));
   reactor->Begin(calls_);
   return reactor;
 }

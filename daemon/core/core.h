@@ -18,6 +18,7 @@
 #include <array>
 #include <cstdint>
 #include <functional>
+#include <limits>
 #include <map>
 #include <memory>
 #include <optional>
@@ -63,6 +64,25 @@ struct Caller {
 
 class StateKeeper;
 struct CoreState;
+// What one uid may hold. All of it is counted from what the core's tables hold; see Core::Impl::CheckUid*.
+struct UidLimits {
+  int session_max = 512;
+  int group_max = 128;
+  int window_max = 4096;
+  int buffer_max = 32768;
+  // Of each device; 0: no limit but the device's own.
+  std::int64_t device_bytes_max = 0;
+  // Of the daemon's descriptors: a lease, a group's control segment and the handle of a session's process have one
+  // each, and connections have what CoreOptions::connection_descriptors says.
+  int descriptor_max = std::numeric_limits<int>::max();
+};
+
+// What may change while the core lives.
+struct CorePolicy {
+  UidLimits uid_limits = {};
+  // Whether a window may lie on a rank's own memory.
+  bool user_memory = false;
+};
 
 struct CoreOptions {
   int session_max = 1024;
@@ -71,8 +91,9 @@ struct CoreOptions {
   // Outstanding tickets of one session: a join or window of 64 ranks needs 65.
   int ticket_max_per_session = 4096;
   absl::Duration ticket_lifetime = absl::Seconds(10);
-  // Whether a window may lie on a rank's own memory.
-  bool user_memory = false;
+  // Both are called under the core's lock, from any thread.
+  std::function<CorePolicy()> policy = [] { return CorePolicy(); };
+  std::function<int(std::uint32_t uid)> connection_descriptors = [](std::uint32_t /*uid*/) { return 0; };
   // Keeps the state, so that a later daemon can take it up; outlives the core. Null: the state ends with the core.
   StateKeeper* keeper = nullptr;
 };
@@ -364,6 +385,9 @@ class Core {
   [[nodiscard]] absl::StatusOr<GroupInfo> GetGroup(const Caller& caller, std::uint64_t group_id) const;
   [[nodiscard]] absl::StatusOr<std::vector<GroupInfo>> ListGroups(const Caller& caller, std::uint64_t after_group_id,
                                                                   int page_size) const;
+
+  // OK if `uid` may have `count` of the daemon's descriptors more. RESOURCE_EXHAUSTED names its number and limit.
+  [[nodiscard]] absl::Status CheckDescriptors(std::uint32_t uid, int count) const;
 
   // --- Statistics ---
   // Of the caller's uid, or of all for an administrator; of one group if group_id is not 0.

@@ -39,7 +39,7 @@ absl::StatusOr<std::shared_ptr<Allocation>> Core::Impl::Allocate(const Reservati
 
 absl::Status Core::Impl::ReserveLocked(std::vector<Reservation> wanted, Batch* batch) {
   for (Reservation& one : wanted) {
-    absl::StatusOr<Reservation> reserved = leases.Reserve(std::move(one));
+    absl::StatusOr<Reservation> reserved = ReserveForUidLocked(std::move(one));
     if (!reserved.ok()) {
       for (const Reservation& reservation : batch->reservations) leases.Unreserve(reservation);
       batch->reservations.clear();
@@ -107,11 +107,11 @@ absl::StatusOr<LeaseGrant> Core::RegisterBuffer(const Caller& caller, std::uint6
     A8A_RETURN_IF_ERROR(impl_->CheckNotDrainingLocked("buffers"));
     A8A_RETURN_IF_ERROR(impl_->tickets.CheckRoom(session_id, 1, impl_->clock->Now()));
     A8A_ASSIGN_OR_RETURN(PoolDevice* const pool_device, impl_->leases.FindDevice(device));
-    A8A_ASSIGN_OR_RETURN(reservation, impl_->leases.Reserve({.device = pool_device,
-                                                             .size_bytes = size_bytes,
-                                                             .session_id = session_id,
-                                                             .name = std::string(name),
-                                                             .uid = caller.identity.uid}));
+    A8A_ASSIGN_OR_RETURN(reservation, impl_->ReserveForUidLocked({.device = pool_device,
+                                                                  .size_bytes = size_bytes,
+                                                                  .session_id = session_id,
+                                                                  .name = std::string(name),
+                                                                  .uid = caller.identity.uid}));
   }
   absl::StatusOr<std::shared_ptr<Allocation>> allocation = Impl::Allocate(reservation);
   Deferred after;

@@ -72,6 +72,14 @@ struct Core::Impl {
   void Log(absl::string_view name, Fields fields, Deferred* after);
   absl::Status CheckNotDrainingLocked(absl::string_view what) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex);
 
+  // --- quota.cc: RESOURCE_EXHAUSTED names the uid, what it holds and its limit ---
+  absl::Status CheckUidSessionsLocked(std::uint32_t uid) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex);
+  absl::Status CheckUidGroupsLocked(std::uint32_t uid) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex);
+  absl::Status CheckUidWindowsLocked(std::uint32_t uid) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex);
+  absl::Status CheckUidDescriptorsLocked(std::uint32_t uid, int count) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex);
+  // As LeaseTable::Reserve, within the limits of the uid.
+  absl::StatusOr<Reservation> ReserveForUidLocked(Reservation wanted) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex);
+
   // --- core_buffers.cc ---
   // Allocates what was reserved, without the lock.
   static absl::StatusOr<std::shared_ptr<Allocation>> Allocate(const Reservation& reservation);

@@ -85,6 +85,7 @@ absl::StatusOr<Group*> Core::Impl::OpenGroupLocked(const Caller& caller, const J
     return absl::ResourceExhaustedError(absl::StrCat("group \"", join.name, "\": the daemon has ", groups.size(),
                                                      " groups; its limit is ", options.group_max));
   }
+  A8A_RETURN_IF_ERROR(CheckUidGroupsLocked(caller.identity.uid));
   const std::uint64_t group_id = next_group_id++;
   Group& group = groups[group_id];
   group.group_id = group_id;

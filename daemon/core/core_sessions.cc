@@ -101,6 +101,7 @@ absl::StatusOr<SessionInfo> Core::Attach(const Caller& caller, absl::string_view
     return absl::ResourceExhaustedError(absl::StrCat("the daemon has ", impl_->sessions.size(),
                                                      " sessions; its limit is ", impl_->options.session_max));
   }
+  A8A_RETURN_IF_ERROR(impl_->CheckUidSessionsLocked(caller.identity.uid));
   Session session;
   session.info = {.session_id = impl_->next_session_id++,
                   .client_name = std::string(client_name),

@@ -21,9 +21,6 @@ bool NameTaken(const Group& group, absl::string_view name, int rank) {
   return forming != group.forming_windows.end() && forming->second.parts[Index(rank)].has_value();
 }
 
-// Windows that exist or are on their way; each will need an index.
-std::size_t WindowCount(const Group& group) { return group.windows.size() + group.forming_windows.size(); }
-
 bool AllParts(const GroupWindow& window) {
   return std::all_of(window.parts.begin(), window.parts.end(), [](const auto& part) { return part.has_value(); });
 }
@@ -39,7 +36,8 @@ absl::Status CheckWindowOptions(const WindowOptions& options, bool user_memory_a
   if (!user_memory_allowed) {
     return absl::PermissionDeniedError(
         "windows on memory of a rank's own are off on this daemon: they take IPC handles, which whoever learns them "
-        "can open; legacy_ipc = \"on\" allows them, and \"auto\" does where socket_mode lets in one uid only");
+        "can open; legacy_ipc = \"on\" allows them, and \"auto\" does where one uid only can connect (socket_mode, "
+        "allowed_uids)");
   }
   const std::size_t handle_bytes = options.user_memory->ipc_handle.size();
   if (handle_bytes != kIpcHandleBytes) {
@@ -66,9 +64,12 @@ absl::StatusOr<GroupWindow*> Core::Impl::AddPartLocked(Group* group, int rank, c
     return absl::AlreadyExistsError(
         absl::StrCat("group ", group->group_id, ": rank ", rank, " has registered window \"", name, "\" already"));
   }
-  if (WindowCount(*group) >= kMaxWindows && !group->forming_windows.contains(name)) {
-    return absl::ResourceExhaustedError(
-        absl::StrCat("group ", group->group_id, " has ", WindowCount(*group), " windows; the limit is ", kMaxWindows));
+  if (!group->forming_windows.contains(name)) {
+    if (group->window_count() >= kMaxWindows) {
+      return absl::ResourceExhaustedError(absl::StrCat("group ", group->group_id, " has ", group->window_count(),
+                                                       " windows; the limit is ", kMaxWindows));
+    }
+    A8A_RETURN_IF_ERROR(CheckUidWindowsLocked(group->uid));
   }
   GroupWindow& window = group->forming_windows[name];
   window.name = name;
@@ -85,7 +86,7 @@ absl::StatusOr<GroupWindow*> Core::Impl::AddPartLocked(Group* group, int rank, c
 
 std::uint64_t Core::RegisterWindow(const Caller& caller, std::uint64_t session_id, std::uint64_t group_id,
                                    const WindowOptions& options, WindowCallback callback) {
-  absl::Status status = CheckWindowOptions(options, impl_->options.user_memory);
+  absl::Status status = CheckWindowOptions(options, impl_->options.policy().user_memory);
   std::uint64_t pending_id = 0;
   bool complete = false;
   if (status.ok()) {

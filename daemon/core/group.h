@@ -64,6 +64,8 @@ struct Group {
   std::string end_text;  // as DescribeEnd, with what the rank said that aborted it
 
   [[nodiscard]] int member_count() const;
+  // Windows that exist or are on their way; each will need an index.
+  [[nodiscard]] std::size_t window_count() const { return windows.size() + forming_windows.size(); }
   [[nodiscard]] std::optional<int> RankOf(std::uint64_t session_id) const;
   [[nodiscard]] GroupInfo Info() const;
   [[nodiscard]] kernels::ControlLayout control_layout() const {

@@ -40,6 +40,11 @@ absl::StatusOr<PoolDevice*> LeaseTable::FindDevice(absl::string_view name) {
       absl::StrCat("no device \"", name, "\"; there are: ", absl::StrJoin(devices_, ", ", append_name)));
 }
 
+std::int64_t LeaseTable::RoundUp(const PoolDevice& device, std::int64_t size_bytes) {
+  const std::int64_t granularity = device.provider->device().granularity_bytes;
+  return (size_bytes + granularity - 1) / granularity * granularity;
+}
+
 absl::StatusOr<Reservation> LeaseTable::Reserve(Reservation wanted) {
   const DeviceInfo& info = wanted.device->provider->device();
   if (leases_.size() + static_cast<std::size_t>(reserved_count_) >= static_cast<std::size_t>(buffer_max_)) {
@@ -47,8 +52,7 @@ absl::StatusOr<Reservation> LeaseTable::Reserve(Reservation wanted) {
         absl::StrCat("buffer \"", wanted.name, "\": the daemon has ", buffer_max_, " buffers, its limit"));
   }
   // What is accounted for is what the device spends, not what was asked.
-  const std::int64_t granularity = info.granularity_bytes;
-  wanted.size_bytes = (wanted.size_bytes + granularity - 1) / granularity * granularity;
+  wanted.size_bytes = RoundUp(*wanted.device, wanted.size_bytes);
   const std::int64_t left = info.pool_limit_bytes - wanted.device->account.bytes;
   if (wanted.size_bytes > left) {
     return absl::ResourceExhaustedError(absl::StrCat("buffer \"", wanted.name, "\": ", wanted.size_bytes,
@@ -57,13 +61,19 @@ absl::StatusOr<Reservation> LeaseTable::Reserve(Reservation wanted) {
   }
   ++reserved_count_;
   wanted.device->account.Add(wanted.size_bytes);
+  wanted.device->uids[wanted.uid].Add(wanted.size_bytes);
   sessions_[wanted.session_id].Add(wanted.size_bytes);
   if (wanted.group_id != 0) ranks_[{wanted.group_id, wanted.rank}].Add(wanted.size_bytes);
   return wanted;
 }
 
-void LeaseTable::Remove(PoolDevice* device, std::int64_t size_bytes, std::uint64_t session_id, RankKey rank) {
+void LeaseTable::Remove(PoolDevice* device, std::int64_t size_bytes, std::uint64_t session_id, RankKey rank,
+                        std::uint32_t uid) {
   device->account.Remove(size_bytes);
+  const auto of_uid = device->uids.find(uid);
+  A8A_CHECK(of_uid != device->uids.end(), absl::StrCat("uid ", uid, " has leases without an account"));
+  of_uid->second.Remove(size_bytes);
+  if (of_uid->second.lease_count == 0) device->uids.erase(of_uid);
   // Sessions and groups may have been forgotten while their memory was on its way back.
   if (const auto account = sessions_.find(session_id); account != sessions_.end()) account->second.Remove(size_bytes);
   if (const auto account = ranks_.find(rank); account != ranks_.end()) account->second.Remove(size_bytes);
@@ -71,7 +81,8 @@ void LeaseTable::Remove(PoolDevice* device, std::int64_t size_bytes, std::uint64
 
 void LeaseTable::Unreserve(const Reservation& reservation) {
   --reserved_count_;
-  Remove(reservation.device, reservation.size_bytes, reservation.session_id, {reservation.group_id, reservation.rank});
+  Remove(reservation.device, reservation.size_bytes, reservation.session_id, {reservation.group_id, reservation.rank},
+         reservation.uid);
 }
 
 Lease& LeaseTable::Commit(const Reservation& reservation, std::shared_ptr<Allocation> allocation) {
@@ -111,6 +122,7 @@ void LeaseTable::Restore(const LeaseState& state, std::shared_ptr<Allocation> al
                  .claimed = false};
   lease.buffer.device = device->provider->device().name;
   device->account.Add(state.buffer.size_bytes);
+  device->uids[state.uid].Add(state.buffer.size_bytes);
   sessions_[state.buffer.session_id].Add(state.buffer.size_bytes);
   if (state.buffer.group_id != 0) ranks_[{state.buffer.group_id, state.rank}].Add(state.buffer.size_bytes);
   leases_.emplace(state.buffer.buffer_id, std::move(lease));
@@ -136,7 +148,8 @@ std::shared_ptr<Allocation> LeaseTable::Erase(std::uint64_t buffer_id) {
   const auto found = leases_.find(buffer_id);
   A8A_CHECK(found != leases_.end(), absl::StrCat("buffer ", buffer_id, " has no lease"));
   const BufferInfo& buffer = found->second.buffer;
-  Remove(*FindDevice(buffer.device), buffer.size_bytes, buffer.session_id, {buffer.group_id, found->second.rank});
+  Remove(*FindDevice(buffer.device), buffer.size_bytes, buffer.session_id, {buffer.group_id, found->second.rank},
+         found->second.uid);
   std::shared_ptr<Allocation> allocation = std::move(found->second.allocation);
   leases_.erase(found);
   return allocation;
@@ -150,6 +163,17 @@ Account LeaseTable::SessionAccount(std::uint64_t session_id) const {
 Account LeaseTable::RankAccount(std::uint64_t group_id, int rank) const {
   const auto found = ranks_.find({group_id, rank});
   return found == ranks_.end() ? Account{} : found->second;
+}
+
+Account LeaseTable::UidAccount(const PoolDevice& device, std::uint32_t uid) const {
+  const auto found = device.uids.find(uid);
+  return found == device.uids.end() ? Account{} : found->second;
+}
+
+std::int64_t LeaseTable::UidLeaseCount(std::uint32_t uid) const {
+  std::int64_t count = 0;
+  for (const PoolDevice& device : devices_) count += UidAccount(device, uid).lease_count;
+  return count;
 }
 
 void LeaseTable::ForgetGroup(std::uint64_t group_id) {

@@ -36,6 +36,7 @@ struct Account {
 struct PoolDevice {
   std::unique_ptr<MemoryProvider> provider;
   Account account;
+  std::map<std::uint32_t, Account> uids;  // without those that hold nothing
 };
 
 struct Lease {
@@ -71,7 +72,10 @@ class LeaseTable {
   // The same by what it was recorded as; null if it is not there.
   [[nodiscard]] PoolDevice* FindRecorded(absl::string_view name, absl::string_view uuid);
 
-  // Counts `wanted.size_bytes`, rounded up, on device and session. RESOURCE_EXHAUSTED: pool limit or table is full.
+  // The size that the device spends on `size_bytes`.
+  [[nodiscard]] static std::int64_t RoundUp(const PoolDevice& device, std::int64_t size_bytes);
+  // Counts `wanted.size_bytes`, rounded up, on device, session and uid. RESOURCE_EXHAUSTED: pool limit or table is
+  // full.
   [[nodiscard]] absl::StatusOr<Reservation> Reserve(Reservation wanted);
   void Unreserve(const Reservation& reservation);
   // Turns a reservation into a lease. The reference is valid until Erase.
@@ -100,6 +104,9 @@ class LeaseTable {
   // Zero for a session without leases.
   [[nodiscard]] Account SessionAccount(std::uint64_t session_id) const;
   [[nodiscard]] Account RankAccount(std::uint64_t group_id, int rank) const;
+  [[nodiscard]] Account UidAccount(const PoolDevice& device, std::uint32_t uid) const;
+  // Leases and reservations of a uid on all devices.
+  [[nodiscard]] std::int64_t UidLeaseCount(std::uint32_t uid) const;
   void ForgetSession(std::uint64_t session_id) { sessions_.erase(session_id); }
   void ForgetGroup(std::uint64_t group_id);
 
@@ -108,7 +115,7 @@ class LeaseTable {
 
   static void Raise(std::int64_t* peak, std::int64_t to) { *peak = std::max(*peak, to); }
 
-  void Remove(PoolDevice* device, std::int64_t size_bytes, std::uint64_t session_id, RankKey rank);
+  void Remove(PoolDevice* device, std::int64_t size_bytes, std::uint64_t session_id, RankKey rank, std::uint32_t uid);
 
   const int buffer_max_;
   std::vector<PoolDevice> devices_;  // constant after construction, accounts apart

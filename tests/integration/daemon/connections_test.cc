@@ -83,6 +83,34 @@ TEST_F(ConnectionsTest, ARequestAboveTheLimitIsRefused) {
   EXPECT_TRUE(Serves());
 }
 
+TEST_F(ConnectionsTest, MetadataAboveTheLimitIsRefused) {
+  const auto get_stats = [this](std::size_t metadata_bytes) {
+    grpc::ClientContext context;
+    context.AddMetadata("x-test", std::string(metadata_bytes, 'x'));
+    v1::GetStatsResponse response;
+    return client_->stat->GetStats(&context, v1::GetStatsRequest(), &response);
+  };
+
+  EXPECT_THAT(get_stats(7 * 1024), IsOk());
+  EXPECT_THAT(get_stats(9 * 1024), HasCode(grpc::StatusCode::RESOURCE_EXHAUSTED));
+}
+
+TEST_F(ConnectionsTest, AConnectionHas128StreamsAndAPlaceComesFree) {
+  std::vector<std::unique_ptr<Session>> sessions;
+  for (int i = 0; i < 128; ++i) sessions.push_back(client_->Attach());
+  ASSERT_NE(sessions.back()->id(), 0U);
+  const auto get_stats = [this](absl::Duration timeout) {
+    v1::GetStatsResponse response;
+    return Call(client_->stat.get(), &v1::StatService::Stub::GetStats, v1::GetStatsRequest(), &response, timeout);
+  };
+
+  EXPECT_THAT(get_stats(absl::Milliseconds(100)), HasCode(grpc::StatusCode::DEADLINE_EXCEEDED));
+  EXPECT_TRUE(Serves()) << "on another connection";
+
+  sessions.pop_back();
+  EXPECT_THAT(get_stats(kPatience), IsOk());
+}
+
 class ConnectionLimitTest : public ConnectionsTest {
  protected:
   ConnectionLimitTest() { flags_ = {"--connection-max-per-uid=4", "--socket-mode=0666"}; }
@@ -115,13 +143,14 @@ TEST_F(ConnectionLimitTest, OneUidsConnectionsDoNotCountForAnother) {
   EXPECT_EQ(other.Command("attach").substr(0, 3), "OK ");
 }
 
-// With few descriptors. gRPC's own listener would stay deaf from the first EMFILE on.
+// With few descriptors, all of which one uid may have. gRPC's own listener would stay deaf from the first EMFILE on.
 class DescriptorFloodTest : public ConnectionsTest {
  protected:
   void SetUp() override {
     DaemonProcess::Options options;
     // A probe needs a descriptor too: health shall come back soon after the flood.
     options.flags = {"--health-interval=50ms"};
+    options.flags.insert(options.flags.end(), flags_.begin(), flags_.end());
     options.descriptor_limit = kDescriptorLimit;
     absl::StatusOr<std::unique_ptr<DaemonProcess>> daemon = DaemonProcess::Start(options);
     ASSERT_TRUE(daemon.ok()) << daemon.status();
@@ -130,6 +159,7 @@ class DescriptorFloodTest : public ConnectionsTest {
   }
 
   static constexpr std::uint64_t kDescriptorLimit = 128;
+  std::vector<std::string> flags_ = {"--descriptor-max-per-uid=1000"};
 };
 
 TEST_F(DescriptorFloodTest, TheDaemonServesAgainAfterAFloodOnEitherSocket) {
@@ -164,6 +194,26 @@ TEST_F(DescriptorFloodTest, LeasesThatNeedDescriptorsAreRefusedAndSurvived) {
   EXPECT_THAT(status, HasCode(grpc::StatusCode::RESOURCE_EXHAUSTED));
   EXPECT_THAT(session->Goodbye(), IsOk());
   EXPECT_EQ(client_->Stats().devices(0).lease_count(), 0);
+}
+
+class DescriptorReserveTest : public DescriptorFloodTest {
+ protected:
+  DescriptorReserveTest() { flags_ = {"--socket-mode=0666"}; }
+};
+
+TEST_F(DescriptorReserveTest, OneUidGetsHalfAndAnotherGoesOn) {
+  if (::geteuid() != 0) GTEST_SKIP() << "taking another uid needs root";
+  ASSERT_EQ(::chmod(std::filesystem::path(daemon_->runtime_dir()).parent_path().c_str(), 0711), 0);
+  std::vector<RawConnection> flood;
+  for (int i = 0; i < 100; ++i) flood.push_back(Connect());
+  ASSERT_TRUE(daemon_->WaitForLog("of the daemon's descriptors and needs 2 more; its limit is 64"));
+
+  PeerProcess other(daemon_->grpc_address(), kOtherUid);
+
+  const std::string attached = other.Command("attach");
+  ASSERT_EQ(attached.substr(0, 3), "OK ") << attached;
+  EXPECT_EQ(other.Command("join " + attached.substr(3) + " g 0 1").substr(0, 3), "OK ");
+  EXPECT_EQ(daemon_->log().find("connection_shed"), std::string::npos) << "the daemon never ran out";
 }
 
 // What another uid sees and may do.

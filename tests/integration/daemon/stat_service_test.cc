@@ -102,7 +102,7 @@ TEST_F(StatServiceTest, IntervalsOutOfRangeAreInvalid) {
 }
 
 TEST_F(StatServiceTest, StreamsAreLimitedAndASlotComesFree) {
-  constexpr int kWatchMax = 64;
+  constexpr int kWatchMax = 32;  // of one uid
   std::vector<std::unique_ptr<grpc::ClientContext>> contexts;
   std::vector<std::unique_ptr<grpc::ClientReader<v1::WatchStatsResponse>>> streams;
   for (int i = 0; i < kWatchMax; ++i) {
@@ -112,7 +112,7 @@ TEST_F(StatServiceTest, StreamsAreLimitedAndASlotComesFree) {
     ASSERT_TRUE(streams.back()->Read(&response)) << i;
   }
 
-  EXPECT_THAT(WatchStatus(WatchRequest(3600, 0)), HasCodeAndText(grpc::StatusCode::RESOURCE_EXHAUSTED, "64"));
+  EXPECT_THAT(WatchStatus(WatchRequest(3600, 0)), HasCodeAndText(grpc::StatusCode::RESOURCE_EXHAUSTED, "32"));
 
   contexts.front()->TryCancel();
   EXPECT_THAT(streams.front()->Finish(), HasCode(grpc::StatusCode::CANCELLED));

@@ -222,7 +222,12 @@ TEST_F(CoreWindowsTest, WindowsMayStillBeRegisteredWhileDraining) {
 
 class CoreUserMemoryTest : public CoreFixture {
  protected:
-  void SetUp() override { Form({.user_memory = true}, "cuda:0"); }
+  static CoreOptions AllowUserMemory() {
+    CoreOptions options;
+    options.policy = [] { return CorePolicy{.user_memory = true}; };
+    return options;
+  }
+  void SetUp() override { Form(AllowUserMemory(), "cuda:0"); }
   void TearDown() override {
     sessions_.clear();
     CoreFixture::TearDown();
@@ -292,7 +297,7 @@ TEST_F(CoreUserMemoryTest, BadHandlesAreRefused) {
 }
 
 TEST_F(CoreUserMemoryTest, HostGroupsHaveNone) {
-  Form({.user_memory = true}, "host");
+  Form(AllowUserMemory(), "host");
   EXPECT_THAT(Register(sessions_[0], group_id_, Own()).status(),
               StatusIs(StatusCode::kInvalidArgument, HasSubstr("on the host")));
 }

@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 #include <sys/socket.h>
 
+#include <array>
 #include <memory>
 #include <utility>
 
@@ -14,7 +15,7 @@ namespace {
 
 std::shared_ptr<const Connection> ConnectionOf(std::uint32_t uid) {
   auto connection = std::make_shared<Connection>();
-  connection->identity.uid = uid;
+  connection->peer.identity.uid = uid;
   return connection;
 }
 
@@ -30,7 +31,7 @@ TEST(ConnectionRegistryTest, FindsTheConnectionThatAPeerNames) {
   const auto found = registry.Find(PeerName(socket));
 
   ASSERT_TRUE(found.ok()) << found.status();
-  EXPECT_EQ((*found)->identity.uid, 7U);
+  EXPECT_EQ((*found)->peer.identity.uid, 7U);
 }
 
 TEST(ConnectionRegistryTest, UnknownPeersAreInternalErrors) {
@@ -68,6 +69,23 @@ TEST(ConnectionRegistryTest, ANumberThatNamesAnotherSocketByNowCountsAsClosed) {
   registry.Sweep();
 
   EXPECT_EQ(registry.Count(), 0);
+}
+
+TEST(ConnectionRegistryTest, ShutdownEndsTheConnectionThatAPeerNamesOnly) {
+  ConnectionRegistry registry;
+  std::array<int, 2> ends = {};
+  ASSERT_EQ(::socketpair(AF_UNIX, SOCK_STREAM, 0, ends.data()), 0);
+  const UniqueFd own(ends[0]);
+  const UniqueFd others(ends[1]);
+  ASSERT_TRUE(registry.Add(own.get(), ConnectionOf(7)).ok());
+  char byte = 0;
+
+  registry.Shutdown("fd:x");
+  registry.Shutdown(PeerName(others));
+  EXPECT_EQ(::recv(others.get(), &byte, 1, MSG_DONTWAIT), -1) << "still open";
+  registry.Shutdown(PeerName(own));
+
+  EXPECT_EQ(::recv(others.get(), &byte, 1, MSG_DONTWAIT), 0) << "end of file";
 }
 
 TEST(ConnectionRegistryTest, CountsByUid) {

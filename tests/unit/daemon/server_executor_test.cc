@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 
 #include <atomic>
+#include <chrono>
 #include <future>
 #include <vector>
 
@@ -15,6 +16,8 @@ namespace {
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 
+constexpr Turn kTurn = {.uid = 1000};
+
 constexpr Executor::Options OneThread(std::size_t queue_max) {
   return {.name = "test", .thread_count = 1, .queue_max = queue_max};
 }
@@ -24,7 +27,7 @@ TEST(ExecutorTest, RunsWorkInOrderBeforeItIsDestroyed) {
 
   {
     Executor executor(OneThread(8));
-    for (int i = 0; i < 3; ++i) ASSERT_TRUE(executor.Submit([&order, i] { order.push_back(i); }).ok());
+    for (int i = 0; i < 3; ++i) ASSERT_TRUE(executor.Submit(kTurn, [&order, i] { order.push_back(i); }).ok());
   }
 
   EXPECT_THAT(order, ElementsAre(0, 1, 2));
@@ -37,20 +40,21 @@ TEST(ExecutorTest, AFullQueueRefusesAndNamesItsLimit) {
   {
     Executor executor(OneThread(2));
     ASSERT_TRUE(executor
-                    .Submit([&] {
-                      started.set_value();
-                      go_on.get_future().wait();
-                    })
+                    .Submit(kTurn,
+                            [&] {
+                              started.set_value();
+                              go_on.get_future().wait();
+                            })
                     .ok());
     started.get_future().wait();
-    ASSERT_TRUE(executor.Submit([&] { ++ran; }).ok());
-    ASSERT_TRUE(executor.Submit([&] { ++ran; }).ok());
+    ASSERT_TRUE(executor.Submit(kTurn, [&] { ++ran; }).ok());
+    ASSERT_TRUE(executor.Submit(kTurn, [&] { ++ran; }).ok());
 
-    const absl::Status status = executor.Submit([&] { ++ran; });
+    const absl::Status status = executor.Submit(kTurn, [&] { ++ran; });
 
     EXPECT_EQ(status.code(), absl::StatusCode::kResourceExhausted);
     EXPECT_THAT(std::string(status.message()), HasSubstr("full with 2"));
-    executor.SubmitAlways([&] { ++ran; });
+    executor.SubmitAlways(kTurn, [&] { ++ran; });
     go_on.set_value();
   }
   EXPECT_EQ(ran, 3);
@@ -63,17 +67,75 @@ TEST(ExecutorTest, ThreadsWorkSideBySide) {
 
   // Each waits for the other: one thread would never end.
   ASSERT_TRUE(executor
-                  .Submit([&] {
-                    first.set_value();
-                    second.get_future().wait();
-                  })
+                  .Submit(kTurn,
+                          [&] {
+                            first.set_value();
+                            second.get_future().wait();
+                          })
                   .ok());
   ASSERT_TRUE(executor
-                  .Submit([&] {
-                    first.get_future().wait();
-                    second.set_value();
-                  })
+                  .Submit({.uid = 2},
+                          [&] {
+                            first.get_future().wait();
+                            second.set_value();
+                          })
                   .ok());
+}
+
+TEST(ExecutorTest, UidsTakeTurnsHoweverMuchOneSubmits) {
+  std::promise<void> started;
+  std::promise<void> go_on;
+  std::vector<std::uint32_t> order;
+  {
+    Executor executor(OneThread(8));
+    executor.SubmitAlways(kTurn, [&] {
+      started.set_value();
+      go_on.get_future().wait();
+    });
+    started.get_future().wait();
+    for (const std::uint32_t uid : {1U, 1U, 1U, 2U, 2U, 3U}) {
+      executor.SubmitAlways({.uid = uid}, [&order, uid] { order.push_back(uid); });
+    }
+    go_on.set_value();
+  }
+
+  EXPECT_THAT(order, ElementsAre(1, 2, 3, 1, 2, 1));
+}
+
+TEST(ExecutorTest, AUidLeavesOneThreadToOthers) {
+  std::promise<void> go_on;
+  const std::shared_future<void> gone_on = go_on.get_future().share();
+  std::atomic<int> running = 0;
+  std::promise<void> others;
+  Executor executor({.name = "test", .thread_count = 3, .queue_max = 8});
+  for (int i = 0; i < 3; ++i) {
+    executor.SubmitAlways(kTurn, [&] {
+      ++running;
+      gone_on.wait();
+    });
+  }
+
+  executor.SubmitAlways({.uid = 1}, [&] { others.set_value(); });
+
+  others.get_future().wait();
+  EXPECT_LE(running, 2);
+  go_on.set_value();
+}
+
+TEST(ExecutorTest, WorkWaitsForItsTimeAndHoldsUpNobodyElse) {
+  const auto not_before = std::chrono::steady_clock::now() + std::chrono::milliseconds(50);
+  std::promise<std::chrono::steady_clock::time_point> late;
+  std::promise<std::chrono::steady_clock::time_point> others;
+  Executor executor(OneThread(8));
+  executor.SubmitAlways({.uid = 1, .not_before = not_before},
+                        [&] { late.set_value(std::chrono::steady_clock::now()); });
+
+  executor.SubmitAlways({.uid = 2}, [&] { others.set_value(std::chrono::steady_clock::now()); });
+
+  const auto others_time = others.get_future().get();
+  const auto late_time = late.get_future().get();
+  EXPECT_GE(late_time, not_before);
+  EXPECT_LT(others_time, late_time);
 }
 
 TEST(TimerQueueTest, RunsFunctionsInTheOrderOfTheirTimes) {

@@ -2,6 +2,7 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include <set>
 #include <string>
@@ -74,7 +75,17 @@ TEST(OptionTableTest, EveryRowSetsAFieldOfItsOwn) {
       {"buffer-max", "9"},
       {"ticket-lifetime", "11s"},
       {"connection-max-per-uid", "12"},
+      {"session-max-per-uid", "15"},
+      {"group-max-per-uid", "16"},
+      {"window-max-per-uid", "17"},
+      {"buffer-max-per-uid", "18"},
+      {"bytes-max-per-uid", "19"},
+      {"descriptor-max-per-uid", "20"},
+      {"request-rate-max-per-uid", "21"},
       {"admin-uids", "13,14"},
+      {"admin-gids", "22"},
+      {"allowed-uids", "23"},
+      {"allowed-gids", "24,25"},
       {"socket-mode", "0600"},
       {"socket-group", "a8a"},
       {"legacy-ipc", "on"},
@@ -108,6 +119,26 @@ TEST(OptionsTest, LegacyIpcIsOffWhereOthersMayConnectUnlessAsked) {
   EXPECT_TRUE(allows(0660, LegacyIpc::kOn));
 }
 
+TEST(OptionsTest, LegacyIpcIsOnWhereOneUidIsAllowedToConnect) {
+  const auto allows = [](std::vector<uid_t> uids, std::vector<uid_t> admin_uids) {
+    Options options;
+    options.socket_mode = 0666;
+    options.allowed_uids = std::move(uids);
+    options.admin_uids = std::move(admin_uids);
+    return AllowsLegacyIpc(options);
+  };
+  // The daemon's own uid is allowed too, unless it is root.
+  const uid_t uid = ::geteuid() == 0 ? 7 : ::geteuid();
+  EXPECT_TRUE(allows({uid}, {}));
+  EXPECT_TRUE(allows({uid, 0}, {uid}));
+  EXPECT_FALSE(allows({uid, uid + 1}, {}));
+  EXPECT_FALSE(allows({uid}, {uid + 1}));
+  Options groups;
+  groups.allowed_uids = {uid};
+  groups.allowed_gids = {uid};
+  EXPECT_FALSE(AllowsLegacyIpc(groups)) << "who knows how many are in a group";
+}
+
 TEST(OptionTableTest, OutOfRangeAndMalformedValuesAreRefused) {
   const std::vector<std::pair<std::string, std::string>> bad_values = {
       {"runtime-dir", ""},
@@ -132,6 +163,9 @@ TEST(OptionTableTest, OutOfRangeAndMalformedValuesAreRefused) {
       {"session-max", "99999999999999999999"},
       {"admin-uids", "root"},
       {"admin-uids", "4294967296"},
+      {"allowed-gids", "-1"},
+      {"descriptor-max-per-uid", "-1"},
+      {"request-rate-max-per-uid", "0"},
       {"socket-mode", "660"},
       {"socket-mode", "0680"},
       {"socket-mode", "1777"},
