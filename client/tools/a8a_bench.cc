@@ -3,6 +3,7 @@
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <cerrno>
 #include <cstdio>
 #include <cstdlib>
@@ -12,6 +13,7 @@
 #include <optional>
 #include <random>
 #include <string>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
@@ -21,6 +23,8 @@
 #include "client/tools/bench/control_roles.h"
 #include "client/tools/bench/cuda.h"
 #include "client/tools/bench/cuda_roles.h"
+#include "client/tools/bench/flood.h"
+#include "client/tools/bench/flood_roles.h"
 #include "client/tools/machine.h"
 #include "client/tools/progress.h"
 #include "client/tools/rank_processes.h"
@@ -42,7 +46,9 @@ constexpr char kFooter[] =
 struct Options {
   ControlConfig control;
   CudaConfig cuda;
-  bool runs_cuda = false;  // else control
+  FloodConfig flood;
+  std::vector<std::string> flood_kinds;
+  enum class Benchmark { kControl, kCuda, kFlood } benchmark = Benchmark::kControl;
   std::string runtime_dir = "/run/a8a";
   std::string json;  // empty: none
   bool quiet = false;
@@ -88,7 +94,7 @@ void AddCuda(CLI::App* app, Options* options) {
   cuda->add_option("--repeats", config.repeats, "Of each measurement")
       ->check(CLI::Range(3, kMaxRepeats))
       ->capture_default_str();
-  cuda->callback([options] { options->runs_cuda = true; });
+  cuda->callback([options] { options->benchmark = Options::Benchmark::kCuda; });
 }
 
 void AddControl(CLI::App* app, Options* options) {
@@ -112,12 +118,37 @@ void AddControl(CLI::App* app, Options* options) {
       ->capture_default_str();
 }
 
+void AddFlood(CLI::App* app, Options* options) {
+  CLI::App* flood = AddSubcommand(
+      app, "flood", "GetStats of one uid while another floods the daemon, which must let both in; needs root", options);
+  for (const FloodKind& kind : kFloodKinds) options->flood_kinds.emplace_back(kind.name);
+  flood->add_option("--kinds", options->flood_kinds, "Floods, one after the other")
+      ->check(CLI::IsMember(options->flood_kinds))
+      ->delimiter(',')
+      ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll)
+      ->capture_default_str();
+  FloodConfig& config = options->flood;
+  flood->add_option("--milliseconds", config.milliseconds, "Before, during and after each flood")
+      ->check(CLI::Range(1, 60'000))
+      ->capture_default_str();
+  flood->add_option("--connects", config.connects, "At least, of the flood of that name")
+      ->check(CLI::Range(2, 10'000'000))
+      ->capture_default_str();
+  flood->add_option("--idle-connections", config.idle_connections, "On each socket")
+      ->check(CLI::Range(2, 4096))
+      ->capture_default_str();
+  flood->add_option("--flood-uid", config.flood_uid, "Who floods")->capture_default_str();
+  flood->add_option("--other-uid", config.other_uid, "Who asks for statistics")->capture_default_str();
+  flood->callback([options] { options->benchmark = Options::Benchmark::kFlood; });
+}
+
 std::optional<int> ParseFlags(int argc, char** argv, Options* options) {
   CLI::App app("Benchmarks of a8a against a running a8a-daemon", "a8a-bench");
   app.set_version_flag("--version", absl::StrCat("a8a-bench ", kVersion));
   app.require_subcommand(1);
   AddControl(&app, options);
   AddCuda(&app, options);
+  AddFlood(&app, options);
   try {
     app.parse(argc, argv);
     if (options->control.group_count > options->control.session_count) {
@@ -135,6 +166,8 @@ std::optional<int> ParseFlags(int argc, char** argv, Options* options) {
                  std::random_device()());
   options->cuda.runtime_dir = options->runtime_dir;
   options->cuda.tag = options->control.tag;
+  std::memcpy(options->flood.runtime_dir, options->control.runtime_dir, sizeof(options->flood.runtime_dir));
+  std::memcpy(options->flood.tag, options->control.tag, sizeof(options->flood.tag));
   return std::nullopt;
 }
 
@@ -178,8 +211,33 @@ Report MeasureCuda(const Options& options, tools::Progress* progress) {
   return {outcome.status, outcome.interrupted_by, CudaText(options.cuda, outcome), CudaJson(options.cuda, outcome)};
 }
 
+Report MeasureFlood(const Options& options, tools::Progress* progress) {
+  const tools::Machine machine = tools::DescribeMachine();
+  std::vector<int> kinds;
+  for (int kind = 0; kind < kFloodKindCount; ++kind) {
+    const auto& names = options.flood_kinds;
+    if (std::find(names.begin(), names.end(), kFloodKinds[kind].name) != names.end()) kinds.push_back(kind);
+  }
+  const FloodOutcome outcome = RunFlood(options.flood, kinds, progress);
+  return {outcome.status, outcome.interrupted_by, FloodText(machine, options.flood, outcome),
+          FloodJson(machine, options.flood, outcome)};
+}
+
+Report Measure(const Options& options, tools::Progress* progress) {
+  switch (options.benchmark) {
+    case Options::Benchmark::kControl:
+      return MeasureControl(options, progress);
+    case Options::Benchmark::kCuda:
+      return MeasureCuda(options, progress);
+    case Options::Benchmark::kFlood:
+      break;
+  }
+  return MeasureFlood(options, progress);
+}
+
 int Main(int argc, char** argv) {
   if (const auto rank = tools::RankInvocation::FromArguments(argc, argv)) {
+    if (rank->role == kFloodRole) return RunFloodRole(*rank);
     return rank->role == kCudaRole ? RunCudaRole(*rank) : RunControlRole(*rank);
   }
   Options options;
@@ -187,7 +245,7 @@ int Main(int argc, char** argv) {
   Report report;
   {
     tools::Progress progress(options.quiet ? tools::Progress::Verbosity::kQuiet : tools::Progress::Verbosity::kShown);
-    report = options.runs_cuda ? MeasureCuda(options, &progress) : MeasureControl(options, &progress);
+    report = Measure(options, &progress);
   }
   if (report.interrupted_by != 0) EndBySignal(report.interrupted_by);
   if (!report.status.ok()) return Fail(report.status);

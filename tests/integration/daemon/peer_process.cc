@@ -21,17 +21,19 @@ std::array<int, 2> Pipe() {
 
 }  // namespace
 
-PeerProcess::PeerProcess(const std::string& address, uid_t uid) {
+PeerProcess::PeerProcess(const std::string& address, uid_t uid)
+    : PeerProcess(address, uid == static_cast<uid_t>(-1) ? "-" : std::to_string(uid)) {}
+
+PeerProcess::PeerProcess(const std::string& address, const std::string& credentials) {
   const std::array<int, 2> commands = Pipe();
   const std::array<int, 2> answers = Pipe();
-  const std::string uid_text = uid == static_cast<uid_t>(-1) ? "-" : std::to_string(uid);
   pid_ = ::fork();
   A8A_CHECK(pid_ >= 0, "fork");
   if (pid_ == 0) {
     ::prctl(PR_SET_PDEATHSIG, SIGKILL);
     ::dup2(commands[0], STDIN_FILENO);
     ::dup2(answers[1], STDOUT_FILENO);
-    ::execl(A8A_PEER_PROCESS_PATH, A8A_PEER_PROCESS_PATH, address.c_str(), uid_text.c_str(), nullptr);
+    ::execl(A8A_PEER_PROCESS_PATH, A8A_PEER_PROCESS_PATH, address.c_str(), credentials.c_str(), nullptr);
     ::_exit(127);
   }
   ::close(commands[0]);

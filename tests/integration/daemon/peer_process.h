@@ -16,6 +16,9 @@ class PeerProcess {
  public:
   // A process of this test's uid, or of `uid` (which takes root), that has connected to the daemon at `address`.
   explicit PeerProcess(const std::string& address, uid_t uid = static_cast<uid_t>(-1));
+  // With `credentials` "UID", "UID:GID" or "UID:GID:GROUP", the last being its one supplementary group; "-": this
+  // test's.
+  PeerProcess(const std::string& address, const std::string& credentials);
   // Kills the process if it still runs.
   ~PeerProcess();
   PeerProcess(const PeerProcess&) = delete;

@@ -1,16 +1,19 @@
 // The other process of tests that need one: peer_process ADDRESS UID. Reads commands from stdin, one a line, and writes
-// one line for each: "OK", "OK RESULT" or the name of a gRPC status code. A UID other than "-" is taken first.
+// one line for each: "OK", "OK RESULT" or the name of a gRPC status code. UID:GID:GROUP, if not "-", is taken first.
 #include <grp.h>
 #include <signal.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include <atomic>
+#include <cstdio>
 #include <functional>
 #include <iostream>
 #include <map>
 #include <memory>
 #include <sstream>
 #include <string>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/strings/escaping.h"
@@ -37,6 +40,10 @@ class Peer {
   explicit Peer(const std::string& address) : address_(address), client_(address) {
     commands_ = {
         {"attach", [this](auto&) { return Attach(); }},
+        {"resume", [this](auto& arguments) { return Resume(arguments); }},
+        {"ticket", [this](auto& arguments) { return Ticket(arguments); }},
+        {"stats-of-group", [this](auto& arguments) { return StatsOfGroup(arguments); }},
+        {"storm", [this](auto& arguments) { return Storm(arguments); }},
         {"break", [this](auto&) { return Break(); }},
         {"register", [this](auto& arguments) { return Register(arguments); }},
         {"release", [this](auto& arguments) { return Release(arguments); }},
@@ -70,6 +77,56 @@ class Peer {
   std::string Attach() {
     session_ = client_.Attach("peer");
     return session_->id() != 0 ? "OK " + std::to_string(session_->id()) : CodeName(session_->Finish());
+  }
+  std::string Resume(std::istream& arguments) {
+    v1::Hello hello = MakeHello("peer");
+    std::uint64_t session_id = 0;
+    arguments >> session_id;
+    hello.set_resume_session_id(session_id);
+    Session session(client_.session.get(), hello);
+    return session.id() != 0 ? "OK" : CodeName(session.Finish());
+  }
+  // A new ticket of a buffer, in hex.
+  std::string Ticket(std::istream& arguments) {
+    v1::GetBufferRequest request;
+    v1::GetBufferResponse response;
+    std::uint64_t session_id = 0;
+    std::uint64_t buffer_id = 0;
+    arguments >> session_id >> buffer_id;
+    request.set_session_id(session_id);
+    request.set_buffer_id(buffer_id);
+    request.set_issue_ticket(true);
+    const grpc::Status status = Call(client_.buffer.get(), &v1::BufferService::Stub::GetBuffer, request, &response);
+    return Answer(status, absl::BytesToHexString(response.ticket().value()));
+  }
+  std::string StatsOfGroup(std::istream& arguments) {
+    v1::GetStatsRequest request;
+    v1::GetStatsResponse response;
+    std::uint64_t group_id = 0;
+    arguments >> group_id;
+    request.set_group_id(group_id);
+    const grpc::Status status = Call(client_.stat.get(), &v1::StatService::Stub::GetStats, request, &response);
+    return Answer(status, response.stats().groups_size());
+  }
+  // COUNT calls of GetStats at once: how many were served, and how many refused for being too many.
+  std::string Storm(std::istream& arguments) {
+    std::size_t count = 0;
+    arguments >> count;
+    std::vector<grpc::ClientContext> contexts(count);
+    std::vector<v1::GetStatsResponse> responses(count);
+    const v1::GetStatsRequest request;
+    std::atomic<std::size_t> served = 0;
+    std::atomic<std::size_t> refused = 0;
+    std::atomic<std::size_t> over = 0;
+    for (std::size_t i = 0; i < count; ++i) {
+      client_.stat->async()->GetStats(&contexts[i], &request, &responses[i], [&](const grpc::Status& status) {
+        if (status.ok()) ++served;
+        if (status.error_code() == grpc::StatusCode::RESOURCE_EXHAUSTED) ++refused;
+        ++over;
+      });
+    }
+    if (!Eventually([&] { return over == count; })) return "the calls do not end";
+    return "OK " + std::to_string(served) + " " + std::to_string(refused);
   }
   std::string Break() {
     session_.reset();
@@ -123,7 +180,9 @@ class Peer {
     std::string name;
     int rank = 0;
     int world_size = 0;
-    arguments >> session_id >> name >> rank >> world_size;
+    std::string secret;
+    arguments >> session_id >> name >> rank >> world_size >> secret;
+    request.set_secret(secret);
     request.set_session_id(session_id);
     request.set_name(name);
     request.set_rank(rank);
@@ -237,14 +296,20 @@ class Peer {
   std::map<std::string, std::function<std::string(std::istream&)>> commands_;
 };
 
-bool BecomeUid(const std::string& uid_text) {
-  if (uid_text == "-") return true;
-  const uid_t uid = static_cast<uid_t>(std::stoul(uid_text));
-  return ::setgroups(0, nullptr) == 0 && ::setresgid(uid, uid, uid) == 0 && ::setresuid(uid, uid, uid) == 0;
+bool Become(const std::string& credentials) {
+  if (credentials == "-") return true;
+  unsigned uid = 0;
+  unsigned gid = 0;
+  unsigned group = 0;
+  const int count = std::sscanf(credentials.c_str(), "%u:%u:%u", &uid, &gid, &group);
+  if (count < 2) gid = uid;
+  const gid_t groups[] = {group};
+  return ::setgroups(count == 3 ? 1 : 0, groups) == 0 && ::setresgid(gid, gid, gid) == 0 &&
+         ::setresuid(uid, uid, uid) == 0;
 }
 
-int Main(const std::string& address, const std::string& uid_text) {
-  if (!BecomeUid(uid_text)) return 1;
+int Main(const std::string& address, const std::string& credentials) {
+  if (!Become(credentials)) return 1;
   // Tests end it by all kinds of signals.
   const rlimit no_core = {0, 0};
   ::setrlimit(RLIMIT_CORE, &no_core);
