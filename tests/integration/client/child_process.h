@@ -22,6 +22,7 @@ class ChildProcess {
   // The next line it prints, without the line feed; what there is when it ends, or says nothing for a minute.
   [[nodiscard]] std::string ReadLine();
   void Signal(int signal) const;
+  [[nodiscard]] pid_t pid() const { return pid_; }
   // Waits for its end; the wait status of waitpid.
   int Wait();
 
