@@ -234,7 +234,12 @@ void AttachStream::OnDone() {
     queue_.clear();
     if (!session_ended_) session_id = session_id_;
   }
-  if (session_id != 0) deps_.core->StreamClosed(session_id, this);
+  if (session_id == 0) return;
+  deps_.core->StreamClosed(session_id, this);
+  // The kernel closes the streams of a process that ends well before it has taken the process down.
+  deps_.ends->SubmitAlways([core = deps_.core, watcher = deps_.watcher, session_id] {
+    if (watcher->IsExiting(session_id)) core->ProcessExiting(session_id);
+  });
 }
 
 void AttachStream::FinishWith(const absl::Status& status) {

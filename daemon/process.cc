@@ -1,12 +1,14 @@
 #include "daemon/process.h"
 
+#include <fcntl.h>
 #include <sys/syscall.h>
+#include <sys/types.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <array>
 #include <cerrno>
 #include <cstring>
-#include <fstream>
-#include <iterator>
 #include <string>
 #include <vector>
 
@@ -22,9 +24,15 @@ constexpr std::size_t kStartFieldAfterName = 22 - 3;
 
 }  // namespace
 
+std::string ReadProcFile(const std::string& path) {
+  const UniqueFd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  std::array<char, 4096> text = {};
+  const ssize_t size = fd.valid() ? ::read(fd.get(), text.data(), text.size()) : 0;
+  return {text.data(), static_cast<std::size_t>(std::max<ssize_t>(size, 0))};
+}
+
 std::uint64_t ProcessStartTicks(std::int32_t pid) {
-  std::ifstream file(absl::StrCat("/proc/", pid, "/stat"));
-  const std::string text((std::istreambuf_iterator<char>(file)), std::istreambuf_iterator<char>());
+  const std::string text = ReadProcFile(absl::StrCat("/proc/", pid, "/stat"));
   const std::size_t name_end = text.rfind(") ");
   if (name_end == std::string::npos) return 0;
   const std::vector<absl::string_view> fields = absl::StrSplit(absl::string_view(text).substr(name_end + 2), ' ');

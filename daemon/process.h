@@ -3,12 +3,16 @@
 #define A8A_DAEMON_PROCESS_H_
 
 #include <cstdint>
+#include <string>
 
 #include "absl/status/statusor.h"
 #include "daemon/core/core.h"
 #include "kernels/base/unique_fd.h"
 
 namespace a8a::daemon {
+
+// A file of /proc, which has a few hundred bytes; nothing if its process goes away meanwhile (a stream would throw).
+[[nodiscard]] std::string ReadProcFile(const std::string& path);
 
 // When the process `pid` started, in clock ticks since the machine did [proc(5), field 22 of /proc/PID/stat]; 0 if that
 // cannot be read.

@@ -1,7 +1,10 @@
 #include "daemon/process_watcher.h"
 
+#include <fcntl.h>
+
 #include <utility>
 
+#include "daemon/exiting_process.h"
 #include "kernels/base/status_macros.h"
 
 namespace a8a::daemon {
@@ -37,6 +40,16 @@ absl::Status ProcessWatcher::Watch(std::uint64_t session_id, UniqueFd pidfd) {
 bool ProcessWatcher::Watches(std::uint64_t session_id) const {
   const MutexLock lock(&mutex_);
   return pidfds_.contains(session_id);
+}
+
+bool ProcessWatcher::IsExiting(std::uint64_t session_id) {
+  UniqueFd pidfd;
+  {
+    const MutexLock lock(&mutex_);
+    const auto entry = pidfds_.find(session_id);
+    if (entry != pidfds_.end()) pidfd = UniqueFd(::fcntl(entry->second.get(), F_DUPFD_CLOEXEC, 0));
+  }
+  return pidfd.valid() && daemon::IsExiting(pidfd.get());
 }
 
 void ProcessWatcher::Forget(std::uint64_t session_id) { Take(session_id); }

@@ -29,6 +29,9 @@ class ProcessWatcher {
   [[nodiscard]] bool Watches(std::uint64_t session_id) const;
   // Ends the thread; on_end is not called any more. May be repeated, by one thread.
   void Stop() { thread_->Stop(); }
+  // Whether a session's process has begun to end, which on_end will tell later; see exiting_process.h. Reads some files
+  // of /proc. False for unknown sessions.
+  [[nodiscard]] bool IsExiting(std::uint64_t session_id);
   // The session has ended otherwise: gives the handle back. Unknown sessions are ignored.
   void Forget(std::uint64_t session_id);
 

@@ -312,6 +312,10 @@ class Core {
   [[nodiscard]] absl::Status Detach(const Caller& caller, std::uint64_t session_id);
   // The session's process has ended. Unknown sessions are ignored: it may have said goodbye before.
   void ProcessEnded(std::uint64_t session_id);
+  // The session's process runs no more, but what it started on a device may still do so until it has ended. As
+  // ProcessEnded, unless the session is in a group with a window on memory of the ranks' own: that may be used for
+  // something else once the group has ended, while the pool's is not leased again before the last mapping is gone.
+  void ProcessExiting(std::uint64_t session_id);
 
   // --- Restart (core_state.h) ---
   [[nodiscard]] CoreState Export() const;

@@ -64,6 +64,9 @@ struct Core::Impl {
   // Takes the session and all that it holds away. `status` closes its stream, `reason` is what its groups get.
   void EndSessionLocked(std::uint64_t session_id, EndReason reason, const absl::Status& status, Deferred* after)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex);
+  // As EndSessionLocked, of a process that is dead; ignores unknown sessions. `event` is for the log.
+  void EndDeadSessionLocked(std::uint64_t session_id, absl::string_view event, Deferred* after)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex);
   void SendLocked(std::uint64_t session_id, SessionEvent event, Deferred* after) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex);
   // Sends again what the session's last stream may have lost.
   void CatchUpLocked(const Session& session, Deferred* after) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex);

@@ -161,15 +161,27 @@ absl::Status Core::Detach(const Caller& caller, std::uint64_t session_id) {
   return absl::OkStatus();
 }
 
+void Core::Impl::EndDeadSessionLocked(std::uint64_t session_id, absl::string_view event, Deferred* after) {
+  if (!sessions.contains(session_id)) return;
+  ++sessions_died_total;
+  Log(event, {{"session", absl::StrCat(session_id)}}, after);
+  EndSessionLocked(session_id, EndReason::kRankDied,
+                   absl::UnavailableError(absl::StrCat("the process of session ", session_id, " has ended")), after);
+}
+
 void Core::ProcessEnded(std::uint64_t session_id) {
   Deferred after;
   const MutexLock lock(&impl_->mutex);
-  if (!impl_->sessions.contains(session_id)) return;
-  ++impl_->sessions_died_total;
-  impl_->Log("session_process_ended", {{"session", absl::StrCat(session_id)}}, &after);
-  impl_->EndSessionLocked(session_id, EndReason::kRankDied,
-                          absl::UnavailableError(absl::StrCat("the process of session ", session_id, " has ended")),
-                          &after);
+  impl_->EndDeadSessionLocked(session_id, "session_process_ended", &after);
+}
+
+void Core::ProcessExiting(std::uint64_t session_id) {
+  Deferred after;
+  const MutexLock lock(&impl_->mutex);
+  for (const auto& [group_id, group] : impl_->groups) {
+    if (group.RankOf(session_id).has_value() && group.HasUserMemory()) return;
+  }
+  impl_->EndDeadSessionLocked(session_id, "session_process_exiting", &after);
 }
 
 absl::Status Core::RevokeSession(const Caller& caller, std::uint64_t session_id) {

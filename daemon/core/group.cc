@@ -88,6 +88,13 @@ bool Group::CanEnd(EndReason reason) const {
   return state == GroupState::kAborted && end_reason == EndReason::kRankLeft && reason != EndReason::kRankLeft;
 }
 
+bool Group::HasUserMemory() const {
+  return std::any_of(windows.begin(), windows.end(), [](const auto& window) {
+    const auto& parts = window.second.parts;
+    return std::any_of(parts.begin(), parts.end(), [](const auto& part) { return part->user_memory.has_value(); });
+  });
+}
+
 absl::Status Group::EndedStatus() const {
   return absl::AbortedError(absl::StrCat("group ", group_id, " \"", options.name, "\" has ended: ", end_text));
 }

@@ -74,6 +74,8 @@ struct Group {
   // Whether `reason` ends this group: it is ready, or ranks have begun to leave it, while those that stay may still
   // run all-to-alls among each other. Any other end is final.
   [[nodiscard]] bool CanEnd(EndReason reason) const;
+  // Whether a part of a window lies on memory of a rank's own.
+  [[nodiscard]] bool HasUserMemory() const;
   // What a waiting or late call gets once the group has ended.
   [[nodiscard]] absl::Status EndedStatus() const;
   [[nodiscard]] std::optional<int> FreeWindowIndex() const;

@@ -86,6 +86,18 @@ TEST_F(CoreSessionsTest, TheEndOfTheProcessReturnsEverythingAndCountsAsDeath) {
   ASSERT_THAT(session.sink->Events<SessionEndedEvent>(), SizeIs(1));
 }
 
+TEST_F(CoreSessionsTest, AProcessThatHasBegunToEndIsDead) {
+  const Attached session = Attach(1);
+  EXPECT_THAT(core_->RegisterBuffer(session.caller, session.id, "host", 1, "b"), IsOk());
+
+  core_->ProcessExiting(session.id);
+  core_->ProcessEnded(session.id);
+
+  EXPECT_EQ(LeasedBytes(), 0);
+  EXPECT_THAT(Everything().sessions, IsEmpty());
+  EXPECT_EQ(Everything().sessions_died_total, 1U);
+}
+
 TEST_F(CoreSessionsTest, GoodbyeEndsTheStreamWithOk) {
   const Attached session = Attach(1);
 

@@ -287,6 +287,21 @@ TEST_F(CoreUserMemoryTest, RanksMayMixTheirOwnMemoryWithThePool) {
   EXPECT_EQ(GpuLeasedBytes(), leased_bytes_);
 }
 
+// What a dying rank has started on its device may still store into it, and its owner may use it again at once.
+TEST_F(CoreUserMemoryTest, AGroupWithOneOutlivesARankUntilItsProcessHasEnded) {
+  const auto own = Register(sessions_[0], group_id_, Own());
+  ASSERT_THAT(Register(sessions_[1], group_id_, "w", 5000).status(), IsOk());
+  ASSERT_THAT(own.status(), IsOk());
+
+  core_->ProcessExiting(sessions_[1].id);
+  EXPECT_EQ(Everything().sessions.size(), 2U);
+  EXPECT_EQ(Everything().groups[0].group.state, GroupState::kReady);
+
+  core_->ProcessEnded(sessions_[1].id);
+  EXPECT_EQ(Everything().sessions.size(), 1U);
+  EXPECT_EQ(Everything().groups[0].group.state, GroupState::kAborted);
+}
+
 TEST_F(CoreUserMemoryTest, BadHandlesAreRefused) {
   EXPECT_THAT(Register(sessions_[0], group_id_, Own(63)).status(),
               StatusIs(StatusCode::kInvalidArgument, HasSubstr("63 bytes; it has 64")));
