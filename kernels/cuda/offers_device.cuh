@@ -96,6 +96,12 @@ __device__ inline void RaiseTo(std::uint64_t* word, std::uint64_t value) {
   atomicMax(reinterpret_cast<unsigned long long*>(word), static_cast<unsigned long long>(value));
 }
 
+// Whether a thread of this block has found that the group has ended: the others need not wait for ranks that have
+// found the same and give no offer.
+__device__ inline bool HasEnded(const Exchange& exchange) {
+  return *static_cast<const volatile std::uint64_t*>(&exchange.unheard.end_word) != 0;
+}
+
 // One word of one peer's cell.
 __device__ inline void TakeWord(const Channel& channel, Waiter& waiter, Exchange* exchange, std::uint64_t epoch,
                                 int peer, int word) {
@@ -107,9 +113,11 @@ __device__ inline void TakeWord(const Channel& channel, Waiter& waiter, Exchange
     if (polls % kPollsPerDoneCheck == 0 && RunsWithoutCell(channel, peer, epoch)) {
       return SetBit(&exchange->unheard.mismatch, peer);
     }
-    const Fault fault = waiter.IsCheckDue() ? waiter.Check(std::uint64_t{1} << peer) : Fault::kNone;
-    if (fault == Fault::kAborted) RaiseTo(&exchange->unheard.end_word, waiter.end_word());
-    if (fault != Fault::kNone) return SetBit(&exchange->unheard.late, peer);
+    if (waiter.IsCheckDue()) {
+      const Fault fault = waiter.Check(std::uint64_t{1} << peer);
+      if (fault == Fault::kAborted) RaiseTo(&exchange->unheard.end_word, waiter.end_word());
+      if (fault != Fault::kNone || HasEnded(*exchange)) return SetBit(&exchange->unheard.late, peer);
+    }
     seen = LoadAcquire(from);
   }
   if (StampEpoch(seen.stamp) > epoch) SetBit(&exchange->unheard.passed, peer);
