@@ -1,5 +1,6 @@
 // The public client on a GPU, with a real daemon: graphs that are captured once and replayed with other splits, errors
-// that leave the context usable, large windows. Ranks are threads with a client each; they share the GPU.
+// that leave the context usable, large windows. Ranks are threads with a client each; rank r is on device r modulo the
+// number of devices.
 #include <cuda_runtime_api.h>
 
 #include <barrier>
@@ -30,9 +31,9 @@ using ::testing::HasSubstr;
     EXPECT_EQ(cuda_error, cudaSuccess) << #call << ": " << cudaGetErrorName(cuda_error); \
   } while (false)
 
-bool HasGpu() {
+int GpuCount() {
   int count = 0;
-  return cudaGetDeviceCount(&count) == cudaSuccess && count > 0;
+  return cudaGetDeviceCount(&count) == cudaSuccess ? count : 0;
 }
 
 // Device memory of a test; zeroed.
@@ -73,7 +74,7 @@ struct Rank {
 class GpuClientTest : public ::testing::Test {
  protected:
   void SetUp() override {
-    if (!HasGpu()) GTEST_SKIP() << "no CUDA device here";
+    if (GpuCount() == 0) GTEST_SKIP() << "no CUDA device here";
     DaemonProcess::Options options;
     options.flags = {"--backend=cuda"};
     auto daemon = DaemonProcess::Start(options);
@@ -94,11 +95,13 @@ class GpuClientTest : public ::testing::Test {
  private:
   void RunRank(int rank, int world_size, const std::function<void(const Rank&)>& body, absl::Duration timeout,
                std::barrier<>& barrier) const {
+    const int device = rank % GpuCount();
+    EXPECT_CUDA_OK(cudaSetDevice(device));
     A8A_ASSERT_OK_AND_ASSIGN(const auto client, Client::Connect({.runtime_dir = daemon_->runtime_dir()}));
     A8A_ASSERT_OK_AND_ASSIGN(const auto group, client->Join({.name = "gpu",
                                                              .rank = rank,
                                                              .world_size = world_size,
-                                                             .device = Device::Cuda(0),
+                                                             .device = Device::Cuda(device),
                                                              .all_to_all_timeout = timeout}));
     cudaStream_t stream = nullptr;
     EXPECT_CUDA_OK(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking));
@@ -297,6 +300,52 @@ TEST_F(GpuClientTest, ChannelsRunAtOnce) {
     EXPECT_THAT(one_shot.status(), IsOk());
     EXPECT_EQ(prepared.mismatches() + one_shot.mismatches(), 0U);
     rank.wait();
+  });
+}
+
+// Two channels on two streams, which the ranks launch in different orders.
+TEST_F(GpuGraphTest, TenThousandReplaysOnTwoStreamsAtOnce) {
+  constexpr int kReplays = 10'000;
+  constexpr int kSmallBatch = 10;
+  RunRanks(2, [](const Rank& rank) {
+    Rank second = rank;
+    EXPECT_CUDA_OK(cudaStreamCreateWithFlags(&second.stream, cudaStreamNonBlocking));
+    Lane first_lane(rank, 0, /*row_words=*/64);
+    Lane second_lane(second, 1, /*row_words=*/64);
+    ASSERT_TRUE(first_lane.ok() && second_lane.ok());
+    DeviceArray<std::uint64_t> steps(1);
+    DeviceArray<std::uint64_t> second_steps(1);
+    const auto capture = [](Lane& lane, const Rank& of, std::uint64_t* step) {
+      return std::make_unique<CapturedGraph>(of.stream, cudaStreamCaptureModeThreadLocal, [&] {
+        lane.Make(step);
+        EXPECT_THAT(lane.Prepare(), IsOk());
+        EXPECT_THAT(lane.Prepared(), IsOk());
+        lane.Check();
+        kernels::test::LaunchNextStep(step, of.stream);
+      });
+    };
+    rank.wait();
+    const auto first_graph = capture(first_lane, rank, steps.data());
+    const auto second_graph = capture(second_lane, second, second_steps.data());
+    rank.wait();
+    for (int i = 0; i < kReplays; ++i) {
+      // Against each other: what one rank launches first, the other launches last.
+      if ((rank.rank + i) % 2 == 0) first_graph->Launch(rank.stream);
+      second_graph->Launch(second.stream);
+      if ((rank.rank + i) % 2 != 0) first_graph->Launch(rank.stream);
+      // Few at once: a launch that finds its queue full keeps the other ranks' threads from launching.
+      if (i % kSmallBatch == kSmallBatch - 1) {
+        EXPECT_CUDA_OK(cudaStreamSynchronize(rank.stream));
+        EXPECT_CUDA_OK(cudaStreamSynchronize(second.stream));
+      }
+    }
+    EXPECT_THAT(first_lane.status(), IsOk());
+    EXPECT_THAT(second_lane.status(), IsOk());
+    EXPECT_EQ(steps.First(), static_cast<std::uint64_t>(kReplays));
+    EXPECT_EQ(second_steps.First(), static_cast<std::uint64_t>(kReplays));
+    EXPECT_EQ(first_lane.mismatches() + second_lane.mismatches(), 0U);
+    rank.wait();
+    EXPECT_CUDA_OK(cudaStreamDestroy(second.stream));
   });
 }
 

@@ -86,11 +86,14 @@ int ReceiveFd(int socket, std::size_t* rank) {
   return fd;
 }
 
+// On the current device.
 CUmemAllocationProp DeviceMemory() {
+  int device = 0;
+  A8A_CUDA(cudaGetDevice(&device));
   CUmemAllocationProp prop = {};
   prop.type = CU_MEM_ALLOCATION_TYPE_PINNED;
   prop.requestedHandleTypes = CU_MEM_HANDLE_TYPE_POSIX_FILE_DESCRIPTOR;
-  prop.location = {CU_MEM_LOCATION_TYPE_DEVICE, {0}};
+  prop.location = {CU_MEM_LOCATION_TYPE_DEVICE, {device}};
   return prop;
 }
 
@@ -138,7 +141,9 @@ void GpuGroup::Create(int rank, int world_size, const GpuGroupOptions& options, 
   const auto windows = static_cast<std::size_t>(options.window_count);
   const std::size_t total = RoundUp(flags_bytes + windows * part_bytes, std::size_t{2} << 20);
 
-  A8A_CUDA(cudaSetDevice(0));
+  int device_count = 0;
+  A8A_CUDA(cudaGetDeviceCount(&device_count));
+  A8A_CUDA(cudaSetDevice(rank % device_count));
   A8A_CUDA(cudaFree(nullptr));
   const CUmemAllocationProp prop = DeviceMemory();
   CUmemGenericAllocationHandle handle = 0;

@@ -1,5 +1,5 @@
-// A group of rank processes on one GPU: flags and windows in device memory that every rank maps, a control segment in
-// host memory, and guard bytes around every window part.
+// A group of rank processes on GPUs, rank r on device r modulo their number: flags and windows in device memory that
+// every rank maps, a control segment in host memory, and guard bytes around every window part.
 //
 //   EXPECT_EQ(RunRanks(2, {.block_count = 8}, [](GpuGroup& group) { ...; return std::string(); }), "");
 //

@@ -3,6 +3,7 @@
 #include <dlfcn.h>
 
 #include <array>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "kernels/base/check.h"
@@ -35,20 +36,25 @@ class Nvml {
     A8A_CHECK(call != nullptr, symbol);
     return call(args...);
   }
-  [[nodiscard]] void* device() const { return device_; }
+  [[nodiscard]] const std::vector<void*>& devices() const { return devices_; }
 
  private:
   Nvml() {
     library_ = ::dlopen("libnvidia-ml.so.1", RTLD_NOW);
     if (library_ == nullptr) {
       missing_ = absl::StrCat("no GPU to test on: ", ::dlerror());
-    } else if (Call("nvmlInit_v2") != 0 || Call("nvmlDeviceGetHandleByIndex_v2", 0u, &device_) != 0) {
-      missing_ = "no GPU to test on: NVML sees none";
+      return;
     }
+    unsigned count = 0;
+    if (Call("nvmlInit_v2") == 0 && Call("nvmlDeviceGetCount_v2", &count) == 0) devices_.resize(count);
+    for (unsigned i = 0; i < devices_.size(); ++i) {
+      A8A_CHECK(Call("nvmlDeviceGetHandleByIndex_v2", i, &devices_[i]) == 0, "NVML device");
+    }
+    if (devices_.empty()) missing_ = "no GPU to test on: NVML sees none";
   }
 
   void* library_ = nullptr;
-  void* device_ = nullptr;
+  std::vector<void*> devices_;
   std::string missing_;
 };
 
@@ -57,16 +63,20 @@ class Nvml {
 std::string GpuMissing() { return Nvml::Get().missing(); }
 
 std::int64_t GpuUsedBytes() {
-  MemoryInfo info = {.version = kMemoryInfoVersion, .total = 0, .reserved = 0, .free = 0, .used = 0};
-  A8A_CHECK(Nvml::Get().Call("nvmlDeviceGetMemoryInfo_v2", Nvml::Get().device(), &info) == 0, "NVML memory info");
-  return static_cast<std::int64_t>(info.used);
+  std::int64_t bytes = 0;
+  for (void* const device : Nvml::Get().devices()) {
+    MemoryInfo info = {.version = kMemoryInfoVersion, .total = 0, .reserved = 0, .free = 0, .used = 0};
+    A8A_CHECK(Nvml::Get().Call("nvmlDeviceGetMemoryInfo_v2", device, &info) == 0, "NVML memory info");
+    bytes += static_cast<std::int64_t>(info.used);
+  }
+  return bytes;
 }
 
 std::string GpuDescription() {
   constexpr unsigned kTextBytes = 96;
   std::array<char, kTextBytes> name = {};
   std::array<char, kTextBytes> driver = {};
-  A8A_CHECK(Nvml::Get().Call("nvmlDeviceGetName", Nvml::Get().device(), name.data(), kTextBytes) == 0, "NVML name");
+  A8A_CHECK(Nvml::Get().Call("nvmlDeviceGetName", Nvml::Get().devices()[0], name.data(), kTextBytes) == 0, "NVML name");
   A8A_CHECK(Nvml::Get().Call("nvmlSystemGetDriverVersion", driver.data(), kTextBytes) == 0, "NVML driver version");
   return absl::StrCat(name.data(), ", driver ", driver.data());
 }

@@ -42,10 +42,14 @@ class GpuUserMemoryTest : public GpuMemoryTest {
 
   [[nodiscard]] Child StartRank(int rank, const std::function<void(const Rank&)>& body) const {
     return Child::Start([&, rank, runtime_dir = daemon_->runtime_dir()](const Link& link) {
+      int device_count = 0;
+      ASSERT_CUDA_OK(cudaGetDeviceCount(&device_count));
+      const int device = rank % device_count;
+      ASSERT_CUDA_OK(cudaSetDevice(device));
       A8A_ASSERT_OK_AND_ASSIGN(const auto client, Client::Connect({.runtime_dir = runtime_dir}));
       A8A_ASSERT_OK_AND_ASSIGN(
           const auto group,
-          client->Join({.name = "own", .rank = rank, .world_size = kWorldSize, .device = Device::Cuda(0)}));
+          client->Join({.name = "own", .rank = rank, .world_size = kWorldSize, .device = Device::Cuda(device)}));
       void* memory = nullptr;
       ASSERT_CUDA_OK(cudaMalloc(&memory, static_cast<std::size_t>(kOffset + kPartBytes)));
       body({rank, group.get(), static_cast<std::byte*>(memory), link});
