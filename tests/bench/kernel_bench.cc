@@ -1,6 +1,7 @@
-// Times the kernels of the CUDA data plane, ranks as processes on one GPU (start MPS first).
+// Times the kernels of the CUDA data plane, ranks as processes: rank r on device r modulo the number of devices (start
+// MPS first if they share one).
 //
-//   kernel_bench WORLD_SIZE BLOCK_COUNT
+//   kernel_bench WORLD_SIZE BLOCK_COUNT [BYTES_PER_RANK...]
 //
 // Every figure: a graph of kLaunches launches (or as many launches one by one), run twice, the second timed with
 // events; median of kRepeats, the slowest rank. Bytes are what one rank sends, its own rows included; TB/s counts bytes
@@ -13,6 +14,7 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "kernels/base/check.h"
@@ -36,7 +38,6 @@ constexpr int kRepeats = 11;
 constexpr int kWarmUps = 2;
 constexpr std::int64_t kRowBytes = 18432;
 constexpr std::int64_t kTimeoutNs = 20'000'000'000;
-constexpr std::int64_t kMaxBytes = 37'748'736;
 
 void CheckOk(const absl::Status& status) { A8A_CHECK(status.ok(), status.ToString()); }
 
@@ -66,7 +67,7 @@ class Job {
     for (const auto& of_sender : rows) rows_received += of_sender[me];
     A8A_CUDA(cudaMemcpy(arrays_.get(), splits.data(), splits.size() * 4, cudaMemcpyHostToDevice));
     A8A_CUDA(cudaMemcpy(arrays_.get() + 2048, offsets.data(), offsets.size() * 4, cudaMemcpyHostToDevice));
-    input_ = std::make_unique<DeviceBuffer>(Index(static_cast<int>(rows_sent_ * row_bytes)) + 16);
+    input_ = std::make_unique<DeviceBuffer>(static_cast<std::size_t>(rows_sent_ * row_bytes) + 16);
     std::vector<std::byte> bytes(static_cast<std::size_t>(rows_sent_ * row_bytes));
     for (std::size_t i = 0; i < bytes.size(); ++i) {
       bytes[i] = kernels::test::InputByte(group.rank(), 0, static_cast<std::int64_t>(i));
@@ -290,13 +291,13 @@ void BenchSize(GpuGroup& group, cudaStream_t stream, std::int64_t bytes) {
   print("prepared, transposed", Time(group, stream, [&](int i) { transposed.Prepared(i % 2); }));
 }
 
-std::string Bench(GpuGroup& group) {
+std::string Bench(GpuGroup& group, const std::vector<std::int64_t>& wanted_sizes) {
   cudaStream_t stream = nullptr;
   A8A_CUDA(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking));
   const int world = group.world_size();
   const std::int64_t smallest = kRowBytes * world;
   std::vector<std::int64_t> sizes = {smallest};
-  for (const std::int64_t bytes : {std::int64_t{589824}, std::int64_t{2359296}, std::int64_t{9437184}, kMaxBytes}) {
+  for (const std::int64_t bytes : wanted_sizes) {
     if (bytes > smallest) sizes.push_back(bytes);
   }
   for (const std::int64_t bytes : sizes) BenchSize(group, stream, bytes);
@@ -311,17 +312,20 @@ std::string Bench(GpuGroup& group) {
 }  // namespace a8a::bench
 
 int main(int argc, char** argv) {
-  if (argc != 3) {
-    std::fprintf(stderr, "usage: kernel_bench WORLD_SIZE BLOCK_COUNT\n");
+  if (argc < 3) {
+    std::fprintf(stderr, "usage: kernel_bench WORLD_SIZE BLOCK_COUNT [BYTES_PER_RANK...]\n");
     return 2;
   }
+  std::vector<std::int64_t> sizes;
+  for (int i = 3; i < argc; ++i) sizes.push_back(std::atoll(argv[i]));
+  if (sizes.empty()) sizes = {589824, 2359296, 9437184, 37748736};
   const int world = std::atoi(argv[1]);
   a8a::kernels::test::GpuGroupOptions options;
   options.block_count = std::atoi(argv[2]);
   options.window_count = 3;
-  options.window_bytes = a8a::bench::kMaxBytes + 4096 * 1024;
+  options.window_bytes = *std::max_element(sizes.begin(), sizes.end()) + 4096 * 1024;
   const std::string failure =
-      a8a::kernels::test::RunRanks(world, options, [&](auto& group) { return a8a::bench::Bench(group); });
+      a8a::kernels::test::RunRanks(world, options, [&](auto& group) { return a8a::bench::Bench(group, sizes); });
   if (!failure.empty()) std::fprintf(stderr, "%s\n", failure.c_str());
   return failure.empty() ? 0 : 1;
 }

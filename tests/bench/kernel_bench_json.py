@@ -10,7 +10,9 @@ import re
 import sys
 
 LINE = re.compile(r"(\d+) ranks\s+(\d+) blocks\s+(.*?)\s{2,}(\d+) B\s+([\d.]+) us\s+([\d.]+) TB/s")
-PEERS = ("earlier structure", "PyTorch all_to_all_vdev", "PyTorch all_to_all_single (NCCL)")
+ADDS = re.compile(r"(\d+) ranks\s+(.*?) adds (-?\d+) B of GPU memory")
+PEERS = ("earlier structure", "PyTorch all_to_all_vdev", "PyTorch all_to_all_single (NCCL)", "NCCL grouped send and receive",
+         "ncclAlltoAll", "permute, NCCL, permute", "NCCL, permute")
 HOW = ("each rank a process; a graph of many launches, or as many one by one, run twice, the second timed with events; "
        "median of the repeats, slowest rank; bytes are those that one rank sends, its own rows included; TB/s counts bytes read and written by all "
        "ranks; launches alternate between two windows unless said otherwise")
@@ -43,7 +45,11 @@ def main():
             body = json.load(file)
         body.pop("device")
     else:
-        body = {"how": HOW, "records": [record(match) for match in map(LINE.match, sys.stdin) if match]}
+        lines = sys.stdin.readlines()
+        body = {"how": HOW, "records": [record(match) for match in map(LINE.match, lines) if match]}
+        added = {match[2]: int(match[3]) for match in map(ADDS.match, lines) if match}
+        if added:
+            body["gpu_memory_added_bytes_of_a_rank"] = added
     if not body["records"]:
         sys.exit("kernel_bench_json.py: nothing was measured")
     json.dump({**head, **body}, sys.stdout, indent=1)

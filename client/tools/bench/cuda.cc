@@ -45,6 +45,8 @@ CaseName NameOf(CudaCase the_case) {
       return {"a8a", "prepared, transposed output", "none", "tp2dp", "graph"};
     case CudaCase::kOneHot:
       return {"a8a", "prepared, everything to rank 0", "one-hot", "contiguous", "graph"};
+    case CudaCase::kShift:
+      return {"a8a", "prepared, everything to the next rank", "shift", "contiguous", "graph"};
     case CudaCase::kZipf:
       return {"a8a", "prepared, Zipf 1.2", "zipf:1.2", "contiguous", "graph"};
     case CudaCase::kMemcpy:
@@ -94,6 +96,7 @@ absl::Status RunGroup(const CudaConfig& config, int world_size, tools::Progress*
   A8A_RETURN_IF_ERROR(end.stopped);
   if (!end.failed.empty()) return ErrorOf(*board, end.failed);
   outcome->device = board->device;
+  outcome->overhead_bytes[world_size] = board->overhead_bytes;
   for (int i = 0; i < board->sample_count; ++i) outcome->records.push_back({world_size, board->samples[i]});
   return absl::OkStatus();
 }
@@ -125,11 +128,11 @@ CudaOutcome RunCuda(const CudaConfig& config, tools::Progress* progress) {
 
 std::string CudaText(const CudaConfig& config, const CudaOutcome& outcome) {
   std::string text = absl::StrCat("device    ", outcome.device, "; a8a ", kVersion, "\n", Method(config), "\n\n");
-  absl::StrAppendFormat(&text, "%5s %-34s %12s %10s %10s %10s %8s\n", "ranks", "case", "bytes", "median us", "p95 us",
+  absl::StrAppendFormat(&text, "%5s %-37s %12s %10s %10s %10s %8s\n", "ranks", "case", "bytes", "median us", "p95 us",
                         "max us", "TB/s");
   for (const CudaRecord& record : outcome.records) {
     const CudaSample& sample = record.sample;
-    absl::StrAppendFormat(&text, "%5d %-34s %12d %10.2f %10.2f %10.2f %8.3f\n", record.world_size,
+    absl::StrAppendFormat(&text, "%5d %-37s %12d %10.2f %10.2f %10.2f %8.3f\n", record.world_size,
                           NameOf(sample.the_case).text, sample.bytes, sample.median_us, sample.p95_us, sample.max_us,
                           TerabytesPerSecond(record));
   }
@@ -152,11 +155,21 @@ std::string CudaJson(const CudaConfig& config, const CudaOutcome& outcome) {
                        {"p95_us", record.sample.p95_us},
                        {"max_us", record.sample.max_us}});
   }
+  Json overhead = Json::object();
+  for (const auto& [world_size, bytes] : outcome.overhead_bytes) overhead[absl::StrCat(world_size)] = bytes;
   const tools::Machine machine = tools::DescribeMachine();
-  const Json object = {{"program", "a8a-bench"},        {"benchmark", "cuda"},         {"version", kVersion},
-                       {"device", outcome.device},      {"cpu", machine.cpu},          {"kernel", machine.kernel},
-                       {"how", Method(config)},         {"launches", config.launches}, {"repeats", config.repeats},
-                       {"row_bytes", config.row_bytes}, {"records", records}};
+  const Json object = {{"program", "a8a-bench"},
+                       {"benchmark", "cuda"},
+                       {"version", kVersion},
+                       {"device", outcome.device},
+                       {"cpu", machine.cpu},
+                       {"kernel", machine.kernel},
+                       {"how", Method(config)},
+                       {"launches", config.launches},
+                       {"repeats", config.repeats},
+                       {"row_bytes", config.row_bytes},
+                       {"overhead_bytes_of_rank_0", overhead},
+                       {"records", records}};
   return object.dump(/*indent=*/1, /*indent_char=*/' ', /*ensure_ascii=*/false, Json::error_handler_t::replace) + "\n";
 }
 

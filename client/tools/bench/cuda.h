@@ -6,6 +6,7 @@
 #define A8A_CLIENT_TOOLS_BENCH_CUDA_H_
 
 #include <cstdint>
+#include <map>
 #include <string>
 #include <vector>
 
@@ -34,7 +35,8 @@ struct CudaRecord {
 struct CudaOutcome {
   absl::Status status;
   int interrupted_by = 0;
-  std::string device;  // as the first rank's device is called
+  std::string device;                          // as the first rank's device is called
+  std::map<int, std::int64_t> overhead_bytes;  // by world size: what a8a adds to the windows, on rank 0
   std::vector<CudaRecord> records;
 };
 

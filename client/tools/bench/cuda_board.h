@@ -23,6 +23,7 @@ enum class CudaCase : int {
   kPrepare,
   kTransposed,  // prepared, each sender's rows every world_size rows: the tp2dp view
   kOneHot,      // prepared, every rank sends everything to rank 0
+  kShift,       // prepared, every rank sends everything to the next rank
   kZipf,        // prepared, destination k places on gets a share of 1 / (k + 1)^1.2
   kMemcpy,      // cudaMemcpyAsync of the same bytes, one stream for each rank, by rank 0 alone
 };
@@ -52,6 +53,7 @@ struct CudaBoard {
 
   // Written by rank 0.
   char device[320];
+  std::int64_t overhead_bytes;  // Group::overhead_bytes
   std::atomic<int> sample_count;
   CudaSample samples[kMaxCudaSamples];
 

@@ -86,6 +86,10 @@ Matrix RowsOf(CudaCase the_case, int world_size, std::int64_t total) {
   if (the_case == CudaCase::kOneHot) {
     return Shared(world_size, total, [](int, int receiver) { return receiver == 0 ? 1.0 : 0.0; });
   }
+  if (the_case == CudaCase::kShift) {
+    return Shared(world_size, total,
+                  [world_size](int sender, int receiver) { return receiver == (sender + 1) % world_size ? 1.0 : 0.0; });
+  }
   if (the_case == CudaCase::kZipf) {
     return Shared(world_size, total, [world_size](int sender, int receiver) {
       return std::pow((receiver - sender + world_size) % world_size + 1, -kZipfExponent);
@@ -139,6 +143,7 @@ class CudaRank {
                                                 .world_size = world_size_,
                                                 .device = Device::Cuda(ordinal),
                                                 .all_to_all_timeout = kAllToAllTimeout}));
+    if (rank_ == 0) board_.overhead_bytes = group_->overhead_bytes();
     std::int64_t most = 0;
     for (int i = 0; i < board_.size_count; ++i) most = std::max(most, RoundToRows(board_.sizes_bytes[i]));
     // Of a skewed case one rank gets everything.
@@ -151,7 +156,7 @@ class CudaRank {
 
   absl::Status RunSize(std::int64_t bytes, bool smallest) {
     for (const CudaCase the_case : {CudaCase::kPrepared, CudaCase::kPreparedSingly, CudaCase::kOneShot,
-                                    CudaCase::kTransposed, CudaCase::kOneHot, CudaCase::kZipf}) {
+                                    CudaCase::kTransposed, CudaCase::kOneHot, CudaCase::kShift, CudaCase::kZipf}) {
       A8A_RETURN_IF_ERROR(RunCase(the_case, bytes));
     }
     if (smallest) A8A_RETURN_IF_ERROR(RunCase(CudaCase::kPrepare, bytes));
