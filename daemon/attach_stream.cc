@@ -237,9 +237,10 @@ void AttachStream::OnDone() {
   if (session_id == 0) return;
   deps_.core->StreamClosed(session_id, this);
   // The kernel closes the streams of a process that ends well before it has taken the process down.
-  deps_.ends->SubmitAlways([core = deps_.core, watcher = deps_.watcher, session_id] {
-    if (watcher->IsExiting(session_id)) core->ProcessExiting(session_id);
-  });
+  deps_.ends->SubmitAlways({.uid = resolved_.caller.identity.uid},
+                           [core = deps_.core, watcher = deps_.watcher, session_id] {
+                             if (watcher->IsExiting(session_id)) core->ProcessExiting(session_id);
+                           });
 }
 
 void AttachStream::FinishWith(const absl::Status& status) {
