@@ -22,6 +22,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
@@ -163,6 +164,8 @@ absl::Status Session::Call(Stub* (DaemonConnection::*stub)(),
   if (!connection.ok()) return connection.status();
   CallContext context(deadline);
   const absl::Status status = FromGrpcStatus((((**connection).*stub)()->*method)(context.get(), request, response));
+  // Nobody cancels here: gRPC does it, in a daemon that stops, to calls that have just come.
+  if (absl::IsCancelled(status)) return absl::UnavailableError(absl::StrCat(what, ": the daemon has just stopped"));
   // These may be gRPC's own, whose messages name nothing.
   if (absl::IsUnavailable(status) || absl::IsDeadlineExceeded(status)) return WithContext(status, what);
   return status;

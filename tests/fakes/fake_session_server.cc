@@ -7,6 +7,7 @@
 #include <deque>
 #include <utility>
 
+#include "a8a/v1/group_service.grpc.pb.h"
 #include "absl/strings/str_cat.h"
 #include "kernels/base/check.h"
 #include "proto/fd_protocol.h"
@@ -102,8 +103,19 @@ class FakeSessionServer::Service final : public v1::SessionService::CallbackServ
   FakeSessionServer* const server_;
 };
 
+class FakeSessionServer::Groups final : public v1::GroupService::CallbackService {
+  grpc::ServerUnaryReactor* JoinGroup(grpc::CallbackServerContext* context, const v1::JoinGroupRequest*,
+                                      v1::JoinGroupResponse*) override {
+    grpc::ServerUnaryReactor* const reactor = context->DefaultReactor();
+    reactor->Finish({grpc::StatusCode::CANCELLED, "CANCELLED"});
+    return reactor;
+  }
+};
+
 FakeSessionServer::FakeSessionServer(const std::string& runtime_dir)
-    : address_(absl::StrCat("unix:", runtime_dir, "/", kGrpcSocketName)), service_(std::make_unique<Service>(this)) {}
+    : address_(absl::StrCat("unix:", runtime_dir, "/", kGrpcSocketName)),
+      service_(std::make_unique<Service>(this)),
+      groups_(std::make_unique<Groups>()) {}
 
 FakeSessionServer::~FakeSessionServer() { Stop(); }
 
@@ -111,6 +123,7 @@ void FakeSessionServer::Start() {
   grpc::ServerBuilder builder;
   builder.AddListeningPort(address_, grpc::InsecureServerCredentials());
   builder.RegisterService(service_.get());
+  builder.RegisterService(groups_.get());
   server_ = builder.BuildAndStart();
   A8A_CHECK(server_ != nullptr, absl::StrCat("cannot listen at ", address_));
 }

@@ -1,5 +1,6 @@
 // A daemon's SessionService, in this process, that does what a test tells it: welcomes, refuses or ignores, sends
-// events, breaks streams, goes away and comes back. Everything that a real daemon does only in bad moments.
+// events, breaks streams, goes away and comes back. Everything that a real daemon does only in bad moments. Joins are
+// CANCELLED, as by a server that stops just when they come.
 //
 // Thread-safe. Goes away with its object.
 #ifndef A8A_TESTS_FAKES_FAKE_SESSION_SERVER_H_
@@ -53,10 +54,12 @@ class FakeSessionServer {
  private:
   class Stream;
   class Service;
+  class Groups;
   enum class OnHello { kAnswer, kIgnore };
 
   const std::string address_;
   std::unique_ptr<Service> service_;
+  std::unique_ptr<Groups> groups_;
   std::unique_ptr<grpc::Server> server_;
 
   mutable Mutex mutex_;

@@ -157,6 +157,13 @@ TEST_F(SessionTest, DestructionWhileTheDaemonIsAwayIsPrompt) {
   EXPECT_LT(absl::Now() - start, absl::Seconds(10));
 }
 
+// gRPC says so of calls that come to a server as it stops. It was passed on, and releases that met it were lost.
+TEST_F(SessionTest, ACallThatAStoppingDaemonCancelsIsUnavailable) {
+  A8A_ASSERT_OK_AND_ASSIGN(const auto client, Connect());
+
+  EXPECT_THAT(client->Join({.name = "g"}), StatusIs(StatusCode::kUnavailable, HasSubstr("has just stopped")));
+}
+
 TEST_F(SessionTest, ADeviceWithoutADataPlaneIsUnimplemented) {
   A8A_ASSERT_OK_AND_ASSIGN(const auto client, Connect());
 
