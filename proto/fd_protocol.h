@@ -48,12 +48,12 @@ struct FdHandBack {
 };
 static_assert(sizeof(FdHandBack) == kTicketBytes);
 
-// code is an absl::StatusCode: OK; NOT_FOUND (no such ticket: never issued, used, or expired); PERMISSION_DENIED (the
-// ticket belongs to another session, or the session to another process); INVALID_ARGUMENT (not an FdRequest, then the
-// connection ends; or the descriptor handed back is not the right one); FAILED_PRECONDITION (the session has nothing to
-// hand back); RESOURCE_EXHAUSTED (the caller has too many connections or descriptors, then the connection ends; or the
-// daemon has no descriptor left).
-// The daemon's options may keep a uid out: PERMISSION_DENIED before any request, then the connection ends.
+// code is an absl::StatusCode: OK; NOT_FOUND (no such ticket: never issued, used, or expired); UNAVAILABLE (the daemon
+// that issued it is no more); PERMISSION_DENIED (the ticket belongs to another session, or the session to another
+// process); INVALID_ARGUMENT (not an FdRequest, then the connection ends; or the descriptor handed back is not the
+// right one); FAILED_PRECONDITION (the session has nothing to hand back); RESOURCE_EXHAUSTED (the caller has too many
+// connections or descriptors, then the connection ends; or the daemon has no descriptor left). The daemon's options may
+// keep a uid out: PERMISSION_DENIED before any request, then the connection ends.
 struct FdReply {
   std::uint32_t magic;
   std::int32_t code;

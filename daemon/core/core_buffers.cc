@@ -194,10 +194,15 @@ absl::StatusOr<Core::Redeemed> Core::RedeemTicket(const Identity& identity, std:
   std::shared_ptr<Allocation> allocation;
   {
     const MutexLock lock(&impl_->mutex);
-    const absl::Status status =
-        impl_->FindSessionLocked(Caller{.identity = identity, .administrator = false}, session_id).status();
-    if (!status.ok()) return status;
-    A8A_ASSIGN_OR_RETURN(allocation, impl_->tickets.Take(session_id, ticket, impl_->clock->Now()));
+    const auto session = impl_->FindSessionLocked(Caller{.identity = identity, .administrator = false}, session_id);
+    if (!session.ok()) return session.status();
+    absl::StatusOr<std::shared_ptr<Allocation>> taken = impl_->tickets.Take(session_id, ticket, impl_->clock->Now());
+    // A client hands back only when it has no call under way: its ticket is of the daemon before.
+    if (absl::IsNotFound(taken.status()) && (*session)->info.hands_back) {
+      return absl::UnavailableError("the daemon was restarted after it had issued the ticket; try the call again");
+    }
+    if (!taken.ok()) return taken.status();
+    allocation = *std::move(taken);
   }
   // Without the lock, held by the allocation alone: a lease that ends now closes its own descriptor, not this one.
   UniqueFd fd(::fcntl(allocation->fd(), F_DUPFD_CLOEXEC, 0));

@@ -175,6 +175,20 @@ TEST_F(CoreRestoreTest, WhatTheClientDoesNotNameEnds) {
   EXPECT_EQ(LeasedBytes(), kGranularity);
 }
 
+// The client was told of its lease, and not of the restart: it was NOT_FOUND, as if the daemon had not kept its word.
+TEST_F(CoreRestoreTest, ATicketOfTheDaemonBeforeIsUnavailable) {
+  const Attached session = Attach(7);
+  const LeaseGrant lease = Lease(session, 1);
+  Restart();
+
+  EXPECT_THAT(core_->RedeemTicket(session.caller.identity, session.id, lease.ticket.value),
+              StatusIs(StatusCode::kUnavailable, HasSubstr("restarted")));
+
+  EXPECT_THAT(Done(session), IsOk());
+  EXPECT_THAT(core_->RedeemTicket(session.caller.identity, session.id, lease.ticket.value),
+              StatusIs(StatusCode::kNotFound, HasSubstr("no such ticket")));
+}
+
 TEST_F(CoreRestoreTest, OnlyTheRightDescriptorIsTakenBack) {
   const Attached session = Attach(7);
   const Attached other = Attach(8);
