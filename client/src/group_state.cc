@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <bit>
 #include <cstddef>
 #include <utility>
 
@@ -12,6 +13,7 @@
 #include "kernels/base/status_macros.h"
 #include "kernels/include/control_layout.h"
 #include "kernels/include/flags_layout.h"
+#include "kernels/include/host_all_to_all.h"
 
 namespace a8a::client {
 namespace {
@@ -180,11 +182,13 @@ absl::Status GroupState::ExplainMapping(const absl::Status& status) const {
   if (!absl::IsNotFound(status) || view_.control == nullptr) return status;
   auto* const control = reinterpret_cast<kernels::GroupControl*>(view_.control);
   // Acquire: written by the daemon before it takes tickets back.
-  const bool aborted = std::atomic_ref<std::uint64_t>(control->abort_word).load(std::memory_order_acquire) != 0;
-  const bool left = std::atomic_ref<std::uint64_t>(control->left_mask).load(std::memory_order_acquire) != 0;
-  if (!aborted && !left) return status;
-  return Explain(absl::AbortedError(absl::StrCat(label_, ": ", left && !aborted ? "a rank left" : "the group ended",
-                                                 " before this rank had mapped everybody's memory")));
+  std::uint64_t end = std::atomic_ref<std::uint64_t>(control->abort_word).load(std::memory_order_acquire);
+  const std::uint64_t left = std::atomic_ref<std::uint64_t>(control->left_mask).load(std::memory_order_acquire);
+  if (end == 0 && left == 0) return status;
+  if (end == 0) end = kernels::MakeAbortWord(kernels::AbortReason::kRankLeft, std::countr_zero(left));
+  // From the segment, which says it before the daemon's message about it has come.
+  return Explain(absl::AbortedError(
+      absl::StrCat(label_, ": this rank had not mapped everybody's memory yet: ", kernels::host::DescribeEnd(end))));
 }
 
 absl::StatusOr<std::shared_ptr<WindowState>> WindowState::Register(std::shared_ptr<GroupState> group,

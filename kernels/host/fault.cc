@@ -6,6 +6,7 @@
 #include "absl/strings/str_cat.h"
 #include "kernels/include/control_layout.h"
 #include "kernels/include/fault_class.h"
+#include "kernels/include/host_all_to_all.h"
 
 namespace a8a::kernels::host {
 namespace {
@@ -58,7 +59,9 @@ const char* OperationName(std::int64_t operation) {
   return "an unknown operation";
 }
 
-std::string DescribeAbort(std::uint64_t abort_word) {
+}  // namespace
+
+std::string DescribeEnd(std::uint64_t abort_word) {
   const int rank = AbortWordRank(abort_word);
   const std::string who = rank < 0 ? "a rank" : absl::StrCat("rank ", rank);
   switch (AbortWordReason(abort_word)) {
@@ -75,6 +78,8 @@ std::string DescribeAbort(std::uint64_t abort_word) {
   }
   return absl::StrCat("the group has ended: unknown reason ", static_cast<int>(AbortWordReason(abort_word)));
 }
+
+namespace {
 
 // Names the rank whose splits are at fault: the reporting rank where no peer is given, else the peer. Its input splits
 // are at fault where it is the sender of the pair.
@@ -120,7 +125,7 @@ std::string Describe(const FaultReport& report) {
       return absl::StrCat("rank ", report.peer, " gave up this epoch before rank ", report.rank, " came, for rows ",
                           from_to);
     case Fault::kAborted:
-      return DescribeAbort(report.abort_word);
+      return DescribeEnd(report.abort_word);
     case Fault::kNotPrepared:
       return absl::StrCat("the plan has no rows ", from_to, ": Prepare found ", FaultName(static_cast<Fault>(actual)));
     case Fault::kNone:

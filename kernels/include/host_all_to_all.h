@@ -20,6 +20,7 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <string>
 
 #include "absl/status/status.h"
 #include "kernels/include/all_to_all.h"
@@ -69,6 +70,9 @@ struct Plan {
 // stays ABORTED. From any thread; an error that ends an all-to-all while this runs may be reported, by the next call,
 // with the details of the one before.
 [[nodiscard]] absl::Status TakeStatus(const GroupView& group, int channel);
+
+// Why a group has ended, by its abort word: "the group has ended: rank 1 died".
+[[nodiscard]] std::string DescribeEnd(std::uint64_t abort_word);
 
 // Ends a group from the outside (the daemon): sets the abort word, unless it is set, and wakes every sleeping rank.
 // `control` is the group's control segment of `layout`; no word that a rank can write decides what is touched.
