@@ -119,6 +119,10 @@ bool RevokeCredit(CreditCell& cell, std::uint64_t epoch) {
   return false;
 }
 
+bool IsClaimed(CreditCell& cell, std::uint64_t epoch) {
+  return Load(cell.ticket) == MakeTicket(epoch, CreditState::kClaimed);
+}
+
 void PublishDone(DoneCell& cell, std::uint64_t epoch, const Done& done) {
   // The release of each field carries the mark to whoever sees the field. The mark itself is a release for DoneEpoch.
   Store(cell.epoch, epoch | kDoneWriting);

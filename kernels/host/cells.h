@@ -55,6 +55,8 @@ void PublishCredit(CreditCell& cell, std::uint64_t epoch, const Credit& credit);
 
 // The receiver gives up. False: the sender has claimed `epoch` and may be storing.
 [[nodiscard]] bool RevokeCredit(CreditCell& cell, std::uint64_t epoch);
+// Whether the sender has claimed `epoch`, and the cell holds no later one.
+[[nodiscard]] bool IsClaimed(CreditCell& cell, std::uint64_t epoch);
 
 void PublishDone(DoneCell& cell, std::uint64_t epoch, const Done& done);
 

@@ -49,6 +49,24 @@ Exchange::Exchange(const AllToAllParams& params, Operation operation)
       waiter_(channel_, params.timeout_ns) {
   moved_.row_bytes = params.output_layout.row_bytes;
   if (waiter_.abort_word() != 0) NoteAborted();
+  if (stopped_by_ == Fault::kNone) Settle();
+}
+
+void Exchange::Settle() {
+  const std::uint64_t unsettled = Own(channel_.state().unsettled_epoch).load(std::memory_order_relaxed);
+  if (unsettled == 0) return;
+  Ranks pending = AllPeers();
+  const Fault fault = Drive(pending, [&](int peer) {
+    return !IsClaimed(channel_.CreditTo(peer, unsettled), unsettled) ||
+           DoneEpoch(channel_.DoneFrom(peer, unsettled)) >= unsettled;
+  });
+  if (fault == Fault::kAborted) return NoteAborted();
+  if (fault == Fault::kNone) return Own(channel_.state().unsettled_epoch).store(0, std::memory_order_relaxed);
+  stopped_by_ = fault;
+  Sweep(pending, [&](int peer) {
+    Note(peer, /*as_sender=*/false, DeadlineOf(peer));
+    return true;
+  });
 }
 
 void Exchange::UseSplits(const SplitTable& input, const SplitTable& output) {
@@ -107,7 +125,7 @@ bool Exchange::SomeoneLeft(const Ranks& pending) {
 }
 
 void Exchange::OpenCredits(const std::array<std::int64_t, kMaxWorldSize>& first_rows) {
-  if (aborted_) return;
+  if (stopped_by_ != Fault::kNone) return;
   Ranks peers = AllPeers();
   Sweep(peers, [&](int peer) {
     const Transfer& receive = receives[Index(peer)];
@@ -127,7 +145,7 @@ void Exchange::SendLocal(Push push) {
   const int self = channel_.rank();
   Transfer& send = sends[Index(self)];
   Transfer& receive = receives[Index(self)];
-  if (aborted_ || !send.fault.ok() || !receive.fault.ok()) return;
+  if (stopped_by_ != Fault::kNone || !send.fault.ok() || !receive.fault.ok()) return;
   if (send.rows != receive.rows) {
     send.fault = {Fault::kSplitMismatch, receive.rows, send.rows};
     return FailReceive(self, send.fault);
@@ -138,7 +156,7 @@ void Exchange::SendLocal(Push push) {
 }
 
 void Exchange::Send(Push push) {
-  if (aborted_) return;
+  if (stopped_by_ != Fault::kNone) return;
   Ranks pending = AllPeers();
   const Fault fault = Drive(pending, [&](int peer) { return TrySend(peer, push); });
   if (takes_credits_) CountWait(channel_.control().credit_wait, waiter_.TakeWaitedNs());
@@ -220,11 +238,13 @@ FaultInfo Exchange::CheckTurn(int peer, const Turn& turn) const {
 void Exchange::Receive() {
   Ranks pending = AllPeers();
   const auto step = [this](int peer) { return TryReceive(peer); };
-  Fault fault = aborted_ ? Fault::kAborted : Drive(pending, step);
+  if (stopped_by_ == Fault::kDeadline) return;
+  Fault fault = stopped_by_ == Fault::kAborted ? Fault::kAborted : Drive(pending, step);
   if (fault == Fault::kDeadline) {
     RevokeCredits(pending);
     waiter_.Extend(kClaimGraceNs);
     fault = Drive(pending, step);
+    if (fault == Fault::kDeadline) Own(channel_.state().unsettled_epoch).store(epoch_, std::memory_order_relaxed);
   }
   if (fault == Fault::kAborted) return NoteAborted();
   CountWait(channel_.control().done_wait, waiter_.TakeWaitedNs());
@@ -308,7 +328,7 @@ std::uint64_t Exchange::EndWord() const {
 }
 
 void Exchange::NoteAborted() {
-  aborted_ = true;
+  stopped_by_ = Fault::kAborted;
   Note(/*peer=*/-1, /*as_sender=*/false, {.fault = Fault::kAborted});
 }
 

@@ -50,8 +50,8 @@ class Exchange {
   // Fills `sends` and `receives`. A fault in either table concerns all pairs on that side.
   void UseSplits(const SplitTable& input, const SplitTable& output);
 
-  // Whether the group ended before the exchange did.
-  [[nodiscard]] bool aborted() const { return aborted_; }
+  // What ended the exchange for all pairs: kAborted (the group has ended), kDeadline (see Settle), or kNone.
+  [[nodiscard]] Fault stopped_by() const { return stopped_by_; }
 
   // A fault that is known before the exchange: of one pair, or (peer -1) of this rank's own splits.
   void Note(int peer, bool as_sender, const FaultInfo& info);
@@ -84,6 +84,10 @@ class Exchange {
   // Whether one of `pending` has left the group: it has said all that it will ever say. Notes who.
   bool SomeoneLeft(const Ranks& pending);
 
+  // Waits until peers whose copy was given up in an earlier epoch have ended it: rows of this epoch could be
+  // overwritten by theirs. Says nothing to anybody until then, as a rank that has not come; so after a deadline, too.
+  void Settle();
+
   // The two steps: true once the peer is served.
   bool TrySend(int peer, Push push);
   bool TryReceive(int peer);
@@ -113,7 +117,7 @@ class Exchange {
   const Channel channel_;
   std::uint64_t epoch_;
   bool takes_credits_;
-  bool aborted_ = false;
+  Fault stopped_by_ = Fault::kNone;
   std::uint64_t left_word_ = 0;  // who has left, as an abort word, where that ended a wait
   Waiter waiter_;
   Ranks unrung_;  // peers that were told something since their doorbell was looked at

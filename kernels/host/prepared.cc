@@ -25,12 +25,13 @@ Placement PlacementOf(const PairPlan& pair) {
 // What the exchange found out, apart from the placements, which the plan has already. A pair is cleared only by an
 // exchange that went through.
 void FillPlan(const Exchange& exchange, const SplitTable& input, const SplitTable& output, Plan* plan) {
+  const Fault stopped_by = exchange.stopped_by();
   for (std::size_t rank = 0; rank < Index(plan->params.group->world_size); ++rank) {
     PairPlan& pair = plan->pairs[rank];
-    pair.send_fault = exchange.aborted() ? Fault::kAborted : exchange.sends[rank].fault.fault;
+    pair.send_fault = stopped_by != Fault::kNone ? stopped_by : exchange.sends[rank].fault.fault;
     pair.send_first_row = input.first_row[rank];
     pair.send_rows = exchange.sends[rank].rows;
-    pair.receive_fault = exchange.aborted() ? Fault::kAborted : exchange.receives[rank].fault.fault;
+    pair.receive_fault = stopped_by != Fault::kNone ? stopped_by : exchange.receives[rank].fault.fault;
     pair.receive_first_row = output.first_row[rank];
     pair.receive_rows = exchange.receives[rank].rows;
   }

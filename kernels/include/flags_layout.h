@@ -179,6 +179,8 @@ struct alignas(128) DeviceRank {
 struct alignas(64) ChannelState {
   std::uint64_t epoch;             // of the operation started last; 0 before the first
   std::int64_t last_window_plus1;  // window index + 1 that the last all-to-all wrote to, Prepare apart; 0: none
+  // The last that this rank gave up while a peer was in the middle of its copy, until that peer says done; 0: none.
+  std::uint64_t unsettled_epoch;
 };
 static_assert(sizeof(ChannelState) == 64);
 

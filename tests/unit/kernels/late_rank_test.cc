@@ -233,6 +233,28 @@ TEST_F(HandMadePeerTest, ClaimedCreditWithoutDoneIsGivenUpAfterTheGrace) {
   EXPECT_GE(std::chrono::steady_clock::now() - start, std::chrono::nanoseconds(host::kClaimGraceNs));
 }
 
+// A sender that was stopped in its copy stored the rest whenever it went on: into the output of a later epoch, which
+// was OK.
+TEST_F(HandMadePeerTest, NothingIsStartedUntilACopyThatWasGivenUpHasEnded) {
+  ASSERT_EQ(host::ClaimWithoutCredit(peer_.CreditFrom(0, 1), 1), host::CellState::kReached);
+  ASSERT_THAT(run_.OneShotOn(0, 0, 1, /*timeout_ns=*/0).ToString(), StartsWith("DEADLINE_EXCEEDED"));
+
+  const std::string while_it_copies = run_.OneShotOn(0, 0, 2, /*timeout_ns=*/0).ToString();
+  const std::string plan_while_it_copies = run_.PrepareOn(0, 0, /*timeout_ns=*/0).ToString();
+
+  EXPECT_THAT(while_it_copies, HasSubstr("rank 0 waited 0 ms for the done of rank 1, whose last done is of epoch 0"));
+  EXPECT_THAT(plan_while_it_copies, StartsWith("DEADLINE_EXCEEDED: prepare on channel 0, epoch 3"));
+  host::Done done;
+  for (const std::uint64_t epoch : {2, 3}) {
+    EXPECT_LT(TicketEpoch(peer_.CreditFrom(0, epoch).ticket), 2U) << "the credit of epoch " << epoch;
+    EXPECT_EQ(host::ReadDone(peer_.DoneFrom(0, epoch), epoch, &done), host::CellState::kNotYet) << epoch;
+  }
+
+  host::PublishDone(peer_.DoneTo(0, 1), 1, {.operation = Operation::kOneShot, .fault = {}, .rows = 3});
+  EXPECT_THAT(run_.OneShotOn(0, 0, 4, /*timeout_ns=*/0).ToString(), HasSubstr("epoch 4"));
+  EXPECT_EQ(peer_.CreditFrom(0, 4).ticket, MakeTicket(4, CreditState::kRevoked)) << "it was given";
+}
+
 TEST_F(HandMadePeerTest, UnclaimedCreditIsRevokedAtTheDeadline) {
   const auto start = std::chrono::steady_clock::now();
 
