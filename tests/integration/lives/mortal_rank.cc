@@ -185,6 +185,6 @@ int main(int argc, char** argv) {
                             .rank = std::atoi(argv[3]),
                             .world_size = std::atoi(argv[4]),
                             .timeout = absl::Milliseconds(std::atoi(argv[5])),
-                            .row_bytes = argc == 8 ? std::atoll(argv[6]) : kRowBytes},
+                            .row_bytes = argc == 8 ? std::atoll(argv[6]) : a8a::testing::kRowBytes},
                            argc == 8 ? argv[7] : "");
 }
