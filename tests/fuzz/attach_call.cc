@@ -14,7 +14,7 @@ namespace a8a::fuzz {
 
 void WaitForEnds(daemon::Executor* ends) {
   std::promise<void> done;
-  ends->SubmitAlways([&done] { done.set_value(); });
+  ends->SubmitAlways({.uid = daemon::Executor::kDaemon}, [&done] { done.set_value(); });
   done.get_future().wait();
 }
 
@@ -22,9 +22,11 @@ AttachCall::AttachCall(const daemon::AttachDeps& deps, const daemon::Caller& cal
                        std::function<void(const v1::AttachResponse&)> on_response)
     : deps_(deps), on_response_(std::move(on_response)) {
   // In the place of a pidfd: a process that does not end. Targets end it by Core::ProcessEnded.
-  const auto connection = std::make_shared<daemon::Connection>(
-      daemon::Connection{.identity = caller.identity, .pidfd = UniqueFd(::eventfd(0, EFD_CLOEXEC))});
-  reactor_ = daemon::AttachStream::Start(deps, {.caller = caller, .connection = connection}, nullptr);
+  const auto connection =
+      std::make_shared<daemon::Connection>(daemon::Connection{.peer = {.identity = caller.identity, .groups = {}},
+                                                              .pidfd = UniqueFd(::eventfd(0, EFD_CLOEXEC)),
+                                                              .descriptors = {}});
+  reactor_ = daemon::AttachStream::Start(deps, {.caller = caller, .turn = {}, .connection = connection}, nullptr);
   BindReactor(reactor_);
 }
 

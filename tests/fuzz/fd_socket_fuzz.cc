@@ -94,6 +94,7 @@ Identity Self() { return {.uid = ::getuid(), .gid = ::getgid(), .pid = ::getpid(
 struct Daemon {
   fuzz::FuzzedCore core;
   Settings settings{CommandLine(), Options()};
+  UidCounter descriptors;
   std::unique_ptr<FdServer> server;
   sockaddr_un address = {.sun_family = AF_UNIX, .sun_path = {}};
   socklen_t address_bytes = 0;
@@ -107,7 +108,7 @@ struct Daemon {
     UniqueFd listener(::socket(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
     A8A_CHECK(::bind(listener.get(), reinterpret_cast<sockaddr*>(&address), address_bytes) == 0, "bind");
     A8A_CHECK(::listen(listener.get(), 16) == 0, "listen");
-    server = FdServer::Start(std::move(listener), &settings, core.core.get()).value();
+    server = FdServer::Start(std::move(listener), &settings, core.core.get(), &descriptors).value();
   }
 };
 

@@ -34,8 +34,11 @@ struct FuzzedCore {
     std::vector<std::unique_ptr<daemon::MemoryProvider>> providers;
     providers.push_back(Provider("host", daemon::DeviceKind::kHost));
     providers.push_back(Provider("cuda:0", daemon::DeviceKind::kCuda));
+    const daemon::CorePolicy policy = {.user_memory = true};
     const daemon::CoreOptions options = {
-        .session_max = 6, .group_max = 3, .buffer_max = 24, .ticket_max_per_session = 32, .user_memory = true};
+        .session_max = 6, .group_max = 3, .buffer_max = 24, .ticket_max_per_session = 32, .policy = [policy] {
+          return policy;
+        }};
     core = std::make_unique<daemon::Core>(options, std::move(providers), &clock, [](const daemon::CoreEvent& event) {
       daemon::LogEvent(daemon::LogLevel::kInfo, event.name, event.fields);
     });

@@ -81,7 +81,8 @@ TEST(FdServerTest, ASecondDescriptorOfAHandBackIsRefusedAndDoesNotStay) {
   ASSERT_EQ(::bind(listener.get(), reinterpret_cast<sockaddr*>(&address), sizeof(address)), 0);
   ASSERT_EQ(::listen(listener.get(), 1), 0);
   const Settings settings{CommandLine(), Options()};
-  const auto server = FdServer::Start(std::move(listener), &settings, core.get());
+  UidCounter descriptors;
+  const auto server = FdServer::Start(std::move(listener), &settings, core.get(), &descriptors);
   ASSERT_TRUE(server.ok()) << server.status();
   const UniqueFd client = UnixSocket();
   const std::ptrdiff_t before = DescriptorCount();
