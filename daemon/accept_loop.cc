@@ -53,9 +53,10 @@ absl::StatusOr<std::unique_ptr<AcceptLoop>> AcceptLoop::Start(UniqueFd listener,
   std::unique_ptr<AcceptLoop> loop(new AcceptLoop(std::move(listener), deps, std::move(hand_over)));
   A8A_ASSIGN_OR_RETURN(loop->thread_, EpollThread::Create());
   A8A_RETURN_IF_ERROR(loop->thread_->Add(loop->acceptor_.fd(), kListenerTag));
-  loop->thread_->Start("a8a-accept", {.on_readable = [self = loop.get()](std::uint64_t) { self->AcceptPending(); },
-                                      .on_tick = [registry = deps.registry] { registry->Sweep(); },
-                                      .tick = kSweepInterval});
+  A8A_RETURN_IF_ERROR(
+      loop->thread_->Start("a8a-accept", {.on_readable = [self = loop.get()](std::uint64_t) { self->AcceptPending(); },
+                                          .on_tick = [registry = deps.registry] { registry->Sweep(); },
+                                          .tick = kSweepInterval}));
   return loop;
 }
 

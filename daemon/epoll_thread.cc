@@ -1,6 +1,5 @@
 #include "daemon/epoll_thread.h"
 
-#include <pthread.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 
@@ -10,6 +9,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
+#include "daemon/thread.h"
 #include "kernels/base/check.h"
 #include "kernels/base/status_macros.h"
 
@@ -36,10 +36,10 @@ EpollThread::EpollThread(UniqueFd epoll_fd, UniqueFd stop_fd)
 
 EpollThread::~EpollThread() { Stop(); }
 
-void EpollThread::Start(const std::string& name, Handlers handlers) {
+absl::Status EpollThread::Start(const std::string& name, Handlers handlers) {
   handlers_ = std::move(handlers);
-  thread_ = std::thread([this] { Run(); });
-  ::pthread_setname_np(thread_.native_handle(), name.c_str());
+  A8A_ASSIGN_OR_RETURN(thread_, StartThread(name, [this] { Run(); }));
+  return absl::OkStatus();
 }
 
 void EpollThread::Stop() {
@@ -53,7 +53,9 @@ absl::Status EpollThread::Add(int fd, std::uint64_t tag) {
   epoll_event event = {};
   event.events = EPOLLIN;
   event.data.u64 = tag;
-  if (::epoll_ctl(epoll_fd_.get(), EPOLL_CTL_ADD, fd, &event) == 0) return absl::OkStatus();
+  if (::epoll_ctl(epoll_fd_.get(), EPOLL_CTL_ADD, fd, &event) == 0) {
+    return absl::OkStatus();
+  }
   return absl::ErrnoToStatus(errno, absl::StrCat("cannot watch descriptor ", fd));
 }
 

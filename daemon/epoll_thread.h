@@ -32,8 +32,8 @@ class EpollThread {
   EpollThread(const EpollThread&) = delete;
   EpollThread& operator=(const EpollThread&) = delete;
 
-  // `name`, of at most 15 bytes, is for /proc. Call once.
-  void Start(const std::string& name, Handlers handlers);
+  // `name` is for /proc. Call once. Errors: RESOURCE_EXHAUSTED (no more threads).
+  [[nodiscard]] absl::Status Start(const std::string& name, Handlers handlers);
   // Ends the thread; no handler runs afterwards. May be called again. Not from a handler.
   void Stop();
 

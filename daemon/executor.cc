@@ -1,19 +1,22 @@
 #include "daemon/executor.h"
 
-#include <pthread.h>
-
 #include <algorithm>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "daemon/thread.h"
+#include "kernels/base/status_macros.h"
 
 namespace a8a::daemon {
 
-Executor::Executor(Options options) : options_(std::move(options)) {
+Executor::Executor(Options options) : options_(std::move(options)) {}
+
+absl::Status Executor::Start() {
   for (int i = 0; i < options_.thread_count; ++i) {
-    threads_.emplace_back([this] { Run(); });
-    ::pthread_setname_np(threads_.back().native_handle(), options_.name.substr(0, 15).c_str());
+    A8A_ASSIGN_OR_RETURN(std::thread thread, StartThread(options_.name, [this] { Run(); }));
+    threads_.push_back(std::move(thread));
   }
+  return absl::OkStatus();
 }
 
 Executor::~Executor() {

@@ -49,6 +49,10 @@ class Executor {
   Executor(const Executor&) = delete;
   Executor& operator=(const Executor&) = delete;
 
+  // Starts the threads; until then work waits, and the destructor drops it. Call once. Errors: RESOURCE_EXHAUSTED (no
+  // more threads; those that were started end with the executor).
+  [[nodiscard]] absl::Status Start();
+
   // Errors: RESOURCE_EXHAUSTED when queue_max works of the uid wait; `work` is then dropped.
   [[nodiscard]] absl::Status Submit(const Turn& turn, std::function<void()> work);
   // For work that must not be lost and whose number something else bounds: the queue takes it whatever its length.

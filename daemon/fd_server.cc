@@ -131,9 +131,9 @@ absl::StatusOr<std::unique_ptr<FdServer>> FdServer::Start(UniqueFd listener, con
     const auto connection = self->connections_.find(static_cast<int>(tag));
     if (connection != self->connections_.end()) self->Serve(&connection->second);
   };
-  server->thread_->Start(
+  A8A_RETURN_IF_ERROR(server->thread_->Start(
       "a8a-fd",
-      {.on_readable = on_readable, .on_tick = [self = server.get()] { self->CloseSilent(); }, .tick = kSweepInterval});
+      {.on_readable = on_readable, .on_tick = [self = server.get()] { self->CloseSilent(); }, .tick = kSweepInterval}));
   return server;
 }
 

@@ -7,6 +7,7 @@
 #include "absl/time/clock.h"
 #include "daemon/log.h"
 #include "grpc/health/v1/health.pb.h"
+#include "kernels/base/status_macros.h"
 
 namespace a8a::daemon {
 
@@ -21,13 +22,15 @@ Health::Health(Deps deps) : deps_(std::move(deps)) {
   }
 }
 
-void Health::Start(grpc::HealthCheckServiceInterface* service) {
+absl::Status Health::Start(grpc::HealthCheckServiceInterface* service) {
+  for (const auto& [name, prober] : probers_) A8A_RETURN_IF_ERROR(prober->Start());
   {
     const MutexLock lock(&mutex_);
     service_ = service;
   }
   for (const DeviceInfo& device : deps_.core->Devices()) Probe(device.name);
   ScheduleNext();
+  return absl::OkStatus();
 }
 
 void Health::Stop() {

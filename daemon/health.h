@@ -43,7 +43,8 @@ class Health {
   Health& operator=(const Health&) = delete;
 
   // Probes every device once, reports the first state to `service`, which must live until Stop, and goes on probing.
-  void Start(grpc::HealthCheckServiceInterface* service);
+  // Errors: RESOURCE_EXHAUSTED (no more threads).
+  [[nodiscard]] absl::Status Start(grpc::HealthCheckServiceInterface* service);
   // Reports nothing and starts no probe from now on.
   void Stop();
 

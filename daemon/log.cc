@@ -8,6 +8,7 @@
 
 #include <atomic>
 #include <memory>
+#include <system_error>
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
@@ -46,10 +47,14 @@ void LogProtobufMessage(google::protobuf::LogLevel, const char* file, int line, 
 
 }  // namespace
 
-void StartLog(LogFormat format, LogLevel level) {
+absl::Status StartLog(LogFormat format, LogLevel level) {
   Log& log = GlobalLog();
   log.format = format;
-  spdlog::init_thread_pool(kQueueLines, /*threads_n=*/1);
+  try {
+    spdlog::init_thread_pool(kQueueLines, /*threads_n=*/1);
+  } catch (const std::system_error& error) {
+    return absl::ResourceExhaustedError(absl::StrCat("cannot start the log's thread: ", error.code().message()));
+  }
   log.logger =
       std::make_shared<spdlog::async_logger>("a8a", std::make_shared<spdlog::sinks::stderr_sink_mt>(),
                                              spdlog::thread_pool(), spdlog::async_overflow_policy::overrun_oldest);
@@ -59,6 +64,7 @@ void StartLog(LogFormat format, LogLevel level) {
   SetLogLevel(level);
   gpr_set_log_function(&LogGrpcMessage);
   google::protobuf::SetLogHandler(&LogProtobufMessage);
+  return absl::OkStatus();
 }
 
 void SetLogLevel(LogLevel level) { GlobalLog().level.store(level, std::memory_order_relaxed); }

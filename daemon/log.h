@@ -18,6 +18,7 @@
 #include <vector>
 
 #include "absl/base/thread_annotations.h"
+#include "absl/status/status.h"
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 #include "kernels/base/mutex.h"
@@ -29,8 +30,8 @@ enum class LogLevel { kDebug, kInfo, kWarning, kError };
 
 using LogFields = std::vector<std::pair<absl::string_view, std::string>>;
 
-// The logs of gRPC and protobuf go the same way from here on.
-void StartLog(LogFormat format, LogLevel level);
+// The logs of gRPC and protobuf go the same way from here on. Errors: RESOURCE_EXHAUSTED (no thread for the writer).
+[[nodiscard]] absl::Status StartLog(LogFormat format, LogLevel level);
 void SetLogLevel(LogLevel level);
 // Writes what is queued and ends the writer.
 void StopLog();

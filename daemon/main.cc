@@ -2,12 +2,13 @@
 #include <malloc.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <cstdlib>
-#include <future>
 #include <iostream>
 #include <map>
 #include <memory>
 #include <string>
+#include <thread>
 #include <utility>
 #include <variant>
 
@@ -19,6 +20,7 @@
 #include "daemon/service_manager.h"
 #include "daemon/settings.h"
 #include "daemon/signals.h"
+#include "daemon/thread.h"
 
 namespace a8a::daemon {
 namespace {
@@ -49,14 +51,21 @@ SignalKind WaitForEnd(const Signals& signals, Settings* settings) {
 // Drains and stops, unless a second signal ends the process first.
 void StopServer(const Signals& signals, Server* server) {
   const absl::Time first = absl::Now();
-  const std::future<void> stopped = std::async(std::launch::async, [server] { server->DrainAndStop(); });
-  while (stopped.wait_for(std::chrono::seconds(0)) != std::future_status::ready) {
+  std::atomic<bool> stopped = false;
+  absl::StatusOr<std::thread> stopper = StartThread("a8a-stop", [server, &stopped] {
+    server->DrainAndStop();
+    stopped = true;
+  });
+  // Without a thread for it a second signal is not heard, and that is all.
+  if (!stopper.ok()) return server->DrainAndStop();
+  while (!stopped) {
     if (signals.Wait(kStopPollInterval) != SignalKind::kStop || absl::Now() - first < kOneSignal) continue;
     LogEvent(LogLevel::kWarning, "stopped_at_once", {{"reason", "second signal"}});
     server->RemoveFiles();
     StopLog();
     ::_exit(kExitFailure);
   }
+  stopper->join();
 }
 
 int Run(const Signals& signals, const CommandLine& command_line, const Options& options,
@@ -89,7 +98,10 @@ int Main(int argc, const char* const* argv) {
     return kExitUsage;
   }
   if (command_line.check_config) return EXIT_SUCCESS;
-  StartLog(options->log_format, options->log_level);
+  if (const absl::Status status = StartLog(options->log_format, options->log_level); !status.ok()) {
+    std::cerr << "a8a-daemon: " << status.message() << "\n";
+    return kExitFailure;
+  }
   const int exit_status = Run(signals, command_line, *options, std::move(kept));
   StopLog();
   return exit_status;

@@ -19,10 +19,10 @@ absl::StatusOr<std::unique_ptr<ProcessWatcher>> ProcessWatcher::Start(
     std::function<void(std::uint64_t session_id)> on_end) {
   std::unique_ptr<ProcessWatcher> watcher(new ProcessWatcher(std::move(on_end)));
   A8A_ASSIGN_OR_RETURN(watcher->thread_, EpollThread::Create());
-  watcher->thread_->Start("a8a-lives",
-                          {.on_readable = [self = watcher.get()](std::uint64_t session_id) { self->Ended(session_id); },
-                           .on_tick = [] {},
-                           .tick = kTick});
+  A8A_RETURN_IF_ERROR(watcher->thread_->Start(
+      "a8a-lives", {.on_readable = [self = watcher.get()](std::uint64_t session_id) { self->Ended(session_id); },
+                    .on_tick = [] {},
+                    .tick = kTick}));
   return watcher;
 }
 

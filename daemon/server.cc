@@ -205,6 +205,9 @@ void Server::WatchRestored(const SessionInfo& session, Core::KeptDescriptors* ke
 
 absl::Status Server::Serve(Core::KeptDescriptors kept) {
   const std::shared_ptr<const Options> options = settings_->current();
+  A8A_RETURN_IF_ERROR(ends_.Start());
+  A8A_RETURN_IF_ERROR(calls_.Start());
+  A8A_RETURN_IF_ERROR(timers_.Start());
   A8A_ASSIGN_OR_RETURN(watcher_, ProcessWatcher::Start([this](std::uint64_t session_id) {
                          ends_.SubmitAlways({.uid = Executor::kDaemon},
                                             [this, session_id] { core_.ProcessEnded(session_id); });
@@ -214,7 +217,7 @@ absl::Status Server::Serve(Core::KeptDescriptors kept) {
       AttachDeps{.core = &core_, .watcher = watcher_.get(), .ends = &ends_, .daemon_instance_id = daemon_instance_id_},
       Deps(), settings_);
   A8A_RETURN_IF_ERROR(StartGrpc());
-  health_.Start(grpc_server_->GetHealthCheckService());
+  A8A_RETURN_IF_ERROR(health_.Start(grpc_server_->GetHealthCheckService()));
   Tick();
 
   RuntimeDir::SocketOptions socket_options = {

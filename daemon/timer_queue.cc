@@ -1,10 +1,14 @@
 #include "daemon/timer_queue.h"
 
-#include <pthread.h>
+#include "daemon/thread.h"
+#include "kernels/base/status_macros.h"
 
 namespace a8a::daemon {
 
-TimerQueue::TimerQueue() : thread_([this] { Run(); }) { ::pthread_setname_np(thread_.native_handle(), "a8a-timers"); }
+absl::Status TimerQueue::Start() {
+  A8A_ASSIGN_OR_RETURN(thread_, StartThread("a8a-timers", [this] { Run(); }));
+  return absl::OkStatus();
+}
 
 TimerQueue::~TimerQueue() { Stop(); }
 

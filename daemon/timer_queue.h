@@ -12,6 +12,7 @@
 #include <utility>
 
 #include "absl/base/thread_annotations.h"
+#include "absl/status/status.h"
 #include "absl/time/time.h"
 #include "kernels/base/mutex.h"
 
@@ -19,10 +20,13 @@ namespace a8a::daemon {
 
 class TimerQueue {
  public:
-  TimerQueue();
+  TimerQueue() = default;
   ~TimerQueue();  // as Stop
   TimerQueue(const TimerQueue&) = delete;
   TimerQueue& operator=(const TimerQueue&) = delete;
+
+  // Call once; functions wait until then. Errors: RESOURCE_EXHAUSTED (no more threads).
+  [[nodiscard]] absl::Status Start();
 
   // Runs `function` once, `delay` from now.
   void After(absl::Duration delay, std::function<void()> function);

@@ -27,6 +27,7 @@ TEST(ExecutorTest, RunsWorkInOrderBeforeItIsDestroyed) {
 
   {
     Executor executor(OneThread(8));
+    ASSERT_TRUE(executor.Start().ok());
     for (int i = 0; i < 3; ++i) ASSERT_TRUE(executor.Submit(kTurn, [&order, i] { order.push_back(i); }).ok());
   }
 
@@ -39,6 +40,7 @@ TEST(ExecutorTest, AFullQueueRefusesAndNamesItsLimit) {
   std::atomic<int> ran = 0;
   {
     Executor executor(OneThread(2));
+    ASSERT_TRUE(executor.Start().ok());
     ASSERT_TRUE(executor
                     .Submit(kTurn,
                             [&] {
@@ -64,6 +66,7 @@ TEST(ExecutorTest, ThreadsWorkSideBySide) {
   std::promise<void> first;
   std::promise<void> second;
   Executor executor({.name = "test", .thread_count = 2, .queue_max = 2});
+  ASSERT_TRUE(executor.Start().ok());
 
   // Each waits for the other: one thread would never end.
   ASSERT_TRUE(executor
@@ -142,6 +145,7 @@ TEST(TimerQueueTest, RunsFunctionsInTheOrderOfTheirTimes) {
   std::vector<int> order;
   std::promise<void> done;
   TimerQueue timers;
+  ASSERT_TRUE(timers.Start().ok());
 
   timers.After(absl::Milliseconds(30), [&] {
     order.push_back(3);
@@ -157,6 +161,7 @@ TEST(TimerQueueTest, RunsFunctionsInTheOrderOfTheirTimes) {
 TEST(TimerQueueTest, StopDropsWhatHasNotRun) {
   std::atomic<bool> ran = false;
   TimerQueue timers;
+  ASSERT_TRUE(timers.Start().ok());
   timers.After(absl::Hours(1), [&] { ran = true; });
 
   timers.Stop();
