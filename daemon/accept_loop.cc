@@ -11,6 +11,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
+#include "daemon/failpoint.h"
 #include "kernels/base/status_macros.h"
 
 namespace a8a::daemon {
@@ -42,7 +43,8 @@ struct NumberRange {
 // With a low RLIMIT_NOFILE, the upper half of what there is.
 NumberRange ConnectionNumbers() {
   rlimit limit = {};
-  ::getrlimit(RLIMIT_NOFILE, &limit);
+  // A failure leaves no range, and connections then take the lowest number that is free.
+  static_cast<void>(A8A_FAILPOINT("accept_loop.getrlimit", ::getrlimit(RLIMIT_NOFILE, &limit)));
   const int end = static_cast<int>(std::min<rlim_t>(limit.rlim_cur, kNumberFirst + kNumberCount));
   return {.first = std::min(kNumberFirst, end / 2), .end = end};
 }
@@ -133,10 +135,12 @@ void AcceptLoop::SweepIfDue() {
 UniqueFd AcceptLoop::Renumber(const UniqueFd& socket) {
   const NumberRange range = ConnectionNumbers();
   int number = -1;
-  if (number_next_ < range.end) number = ::fcntl(socket.get(), F_DUPFD_CLOEXEC, number_next_);
+  if (number_next_ < range.end) {
+    number = A8A_FAILPOINT("accept_loop.dup", ::fcntl(socket.get(), F_DUPFD_CLOEXEC, number_next_));
+  }
   if (number < 0 || number >= range.end) {
     if (number >= 0) ::close(number);
-    number = ::fcntl(socket.get(), F_DUPFD_CLOEXEC, range.first);
+    number = A8A_FAILPOINT("accept_loop.dup_from_first", ::fcntl(socket.get(), F_DUPFD_CLOEXEC, range.first));
   }
   if (number >= 0) number_next_ = number + 1;
   return UniqueFd(number);

@@ -9,6 +9,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "daemon/core/core_state.h"
+#include "daemon/failpoint.h"
 #include "daemon/log.h"
 #include "daemon/process.h"
 #include "daemon/proto_convert.h"
@@ -33,7 +34,7 @@ absl::Status CheckProtocol(std::uint32_t version) {
 
 absl::StatusOr<UniqueFd> DuplicatePidfd(const Connection& connection) {
   if (!connection.pidfd.ok()) return connection.pidfd.status();
-  UniqueFd pidfd(::fcntl(connection.pidfd->get(), F_DUPFD_CLOEXEC, 0));
+  UniqueFd pidfd(A8A_FAILPOINT("attach_stream.dup", ::fcntl(connection.pidfd->get(), F_DUPFD_CLOEXEC, 0)));
   if (pidfd.valid()) return pidfd;
   return absl::ResourceExhaustedError("the daemon has no descriptor left to watch another process");
 }
@@ -155,12 +156,16 @@ absl::StatusOr<SessionInfo> AttachStream::AttachNew(const v1::Hello& hello) {
   ServiceManager::Keep(SessionKey(session.session_id), pidfd.get());
   const absl::Status watched = deps_.watcher->Watch(session.session_id, std::move(pidfd));
   if (watched.ok()) return session;
+  absl::Status status =
+      absl::ResourceExhaustedError(absl::StrCat("the daemon cannot watch another process: ", watched.message()));
+  // Now, because the session's end, which is told on this stream too, would be its status otherwise.
+  FinishWith(status);
   // A session that nobody watches would never end.
   deps_.ends->SubmitAlways({.uid = resolved_.caller.identity.uid},
                            [core = deps_.core, caller = resolved_.caller, id = session.session_id] {
                              core->Detach(caller, id).IgnoreError();
                            });
-  return absl::ResourceExhaustedError(absl::StrCat("the daemon cannot watch another process: ", watched.message()));
+  return status;
 }
 
 void AttachStream::Welcome(const SessionInfo& session) {

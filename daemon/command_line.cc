@@ -5,6 +5,7 @@
 #include <CLI/App.hpp>
 #include <CLI/Config.hpp>
 #include <CLI/Formatter.hpp>
+#include <cerrno>
 #include <cstdio>
 #include <iostream>
 #include <vector>
@@ -12,6 +13,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_replace.h"
 #include "daemon/config_file.h"
+#include "daemon/failpoint.h"
 #include "kernels/base/status_macros.h"
 #include "kernels/base/version.h"
 
@@ -24,6 +26,13 @@ void AddOption(const OptionSpec& spec, std::string* text, CLI::App* app) {
                                                 : app->add_option(flag, *text, spec.help)->type_name(spec.value_name);
   option->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
   if (!spec.value_name.empty()) option->default_str(spec.format(Options()));
+}
+
+// The default config file, or "" where there is none. One that cannot be looked at counts: reading it then says why,
+// and the daemon does not start with the defaults instead.
+std::string FindDefaultConfig() {
+  const bool there = A8A_FAILPOINT("command_line.access", ::access(kDefaultConfigPath, F_OK)) == 0;
+  return there || (errno != ENOENT && errno != ENOTDIR) ? kDefaultConfigPath : "";
 }
 
 // Prints what CLI11 has to say: help and version to stdout, an error as one line to stderr.
@@ -56,9 +65,7 @@ std::variant<CommandLine, int> ParseCommandLine(int argc, const char* const* arg
     const std::string& name = OptionTable()[i].name;
     if (app.count(absl::StrCat("--", name)) > 0) command_line.flags[name] = texts[i];
   }
-  if (config->count() == 0) {
-    command_line.config_path = ::access(kDefaultConfigPath, F_OK) == 0 ? kDefaultConfigPath : "";
-  }
+  if (config->count() == 0) command_line.config_path = FindDefaultConfig();
   return command_line;
 }
 

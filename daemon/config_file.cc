@@ -23,6 +23,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <cstring>
 #include <optional>
 #include <sstream>
 #include <utility>
@@ -32,6 +33,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
+#include "daemon/failpoint.h"
 #include "kernels/base/status_macros.h"
 #include "kernels/base/unique_fd.h"
 
@@ -41,14 +43,19 @@ namespace {
 // The table has some twenty keys; a file beyond this is not a config file.
 constexpr std::size_t kFileBytesMax = 1 << 20;
 
+// Always the same code, which a reload gives to its caller: those of errno mean other things there.
+absl::Status CannotRead(absl::string_view what, const std::string& path) {
+  return absl::FailedPreconditionError(absl::StrCat(what, " config file ", path, ": ", std::strerror(errno)));
+}
+
 absl::StatusOr<std::string> ReadFile(const std::string& path) {
-  const UniqueFd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
-  if (!fd.valid()) return absl::ErrnoToStatus(errno, absl::StrCat("cannot open config file ", path));
+  const UniqueFd fd(A8A_FAILPOINT("config_file.open", ::open(path.c_str(), O_RDONLY | O_CLOEXEC)));
+  if (!fd.valid()) return CannotRead("cannot open", path);
   std::string text;
   char chunk[4096];
   while (text.size() <= kFileBytesMax) {
-    const ssize_t count = ::read(fd.get(), chunk, sizeof(chunk));
-    if (count < 0) return absl::ErrnoToStatus(errno, absl::StrCat("cannot read config file ", path));
+    const ssize_t count = A8A_FAILPOINT("config_file.read", ::read(fd.get(), chunk, sizeof(chunk)));
+    if (count < 0) return CannotRead("cannot read", path);
     if (count == 0) return text;
     text.append(chunk, static_cast<std::size_t>(count));
   }

@@ -12,7 +12,7 @@ namespace a8a::daemon {
 // Sets in `options` what the file at `path` sets.
 //
 // Errors: INVALID_ARGUMENT for a syntax error, an unknown key, a wrong type or a value out of range, as
-// "FILE:LINE: KEY: what was given and what is allowed"; NOT_FOUND, PERMISSION_DENIED and the like if it cannot be read.
+// "FILE:LINE: KEY: what was given and what is allowed"; FAILED_PRECONDITION if it cannot be read.
 [[nodiscard]] absl::Status ApplyConfigFile(const std::string& path, Options* options);
 
 }  // namespace a8a::daemon

@@ -3,6 +3,7 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 
+#include <cerrno>
 #include <optional>
 #include <utility>
 #include <vector>
@@ -10,6 +11,7 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/strip.h"
+#include "daemon/failpoint.h"
 
 namespace a8a::daemon {
 namespace {
@@ -17,8 +19,16 @@ namespace {
 // The inode of an open socket. All sockets lie on one file system, so that it identifies the socket.
 std::optional<ino_t> SocketInode(int number) {
   struct stat status = {};
-  if (::fstat(number, &status) != 0 || !S_ISSOCK(status.st_mode)) return std::nullopt;
+  if (A8A_FAILPOINT("connection_registry.fstat", ::fstat(number, &status)) != 0) return std::nullopt;
+  if (!S_ISSOCK(status.st_mode)) return std::nullopt;
   return status.st_ino;
+}
+
+// Whether the socket is closed. One that cannot be looked at stays: its connection would lose its identity for good.
+bool IsClosed(int number, ino_t inode) {
+  struct stat status = {};
+  if (A8A_FAILPOINT("connection_registry.fstat_again", ::fstat(number, &status)) != 0) return errno == EBADF;
+  return !S_ISSOCK(status.st_mode) || status.st_ino != inode;
 }
 
 }  // namespace
@@ -45,7 +55,7 @@ void ConnectionRegistry::Shutdown(absl::string_view peer) const {
   const MutexLock lock(&mutex_);
   const auto entry = entries_.find(*number);
   if (entry == entries_.end() || SocketInode(*number) != entry->second.inode) return;
-  ::shutdown(*number, SHUT_RDWR);
+  static_cast<void>(A8A_FAILPOINT("connection_registry.shutdown", ::shutdown(*number, SHUT_RDWR)));
 }
 
 absl::StatusOr<std::shared_ptr<const Connection>> ConnectionRegistry::Find(absl::string_view peer) const {
@@ -63,7 +73,7 @@ void ConnectionRegistry::Sweep() {
     for (const auto& [number, entry] : entries_) sockets.emplace_back(number, entry.inode);
   }
   // Without the lock, which every call takes.
-  std::erase_if(sockets, [](const auto& socket) { return SocketInode(socket.first) == socket.second; });
+  std::erase_if(sockets, [](const auto& socket) { return !IsClosed(socket.first, socket.second); });
   const MutexLock lock(&mutex_);
   for (const auto& [number, inode] : sockets) {
     const auto entry = entries_.find(number);

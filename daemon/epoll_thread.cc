@@ -9,6 +9,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
+#include "daemon/failpoint.h"
 #include "daemon/thread.h"
 #include "kernels/base/check.h"
 #include "kernels/base/status_macros.h"
@@ -22,9 +23,9 @@ constexpr int kBatchEvents = 64;
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<EpollThread>> EpollThread::Create() {
-  UniqueFd epoll_fd(::epoll_create1(EPOLL_CLOEXEC));
+  UniqueFd epoll_fd(A8A_FAILPOINT("epoll_thread.create", ::epoll_create1(EPOLL_CLOEXEC)));
   if (!epoll_fd.valid()) return absl::ErrnoToStatus(errno, "cannot make an epoll set");
-  UniqueFd stop_fd(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+  UniqueFd stop_fd(A8A_FAILPOINT("epoll_thread.eventfd", ::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)));
   if (!stop_fd.valid()) return absl::ErrnoToStatus(errno, "cannot make an eventfd");
   std::unique_ptr<EpollThread> thread(new EpollThread(std::move(epoll_fd), std::move(stop_fd)));
   A8A_RETURN_IF_ERROR(thread->Add(thread->stop_fd_.get(), kStopTag));
@@ -53,20 +54,23 @@ absl::Status EpollThread::Add(int fd, std::uint64_t tag) {
   epoll_event event = {};
   event.events = EPOLLIN;
   event.data.u64 = tag;
-  if (::epoll_ctl(epoll_fd_.get(), EPOLL_CTL_ADD, fd, &event) == 0) {
+  if (A8A_FAILPOINT("epoll_thread.add", ::epoll_ctl(epoll_fd_.get(), EPOLL_CTL_ADD, fd, &event)) == 0) {
     return absl::OkStatus();
   }
   return absl::ErrnoToStatus(errno, absl::StrCat("cannot watch descriptor ", fd));
 }
 
-void EpollThread::Remove(int fd) { ::epoll_ctl(epoll_fd_.get(), EPOLL_CTL_DEL, fd, nullptr); }
+void EpollThread::Remove(int fd) {
+  static_cast<void>(A8A_FAILPOINT("epoll_thread.remove", ::epoll_ctl(epoll_fd_.get(), EPOLL_CTL_DEL, fd, nullptr)));
+}
 
 void EpollThread::Run() {
   const int tick_ms = static_cast<int>(absl::ToInt64Milliseconds(handlers_.tick));
   absl::Time next_tick = absl::Now() + handlers_.tick;
   std::array<epoll_event, kBatchEvents> events = {};
   while (true) {
-    const int count = ::epoll_wait(epoll_fd_.get(), events.data(), kBatchEvents, tick_ms);
+    const int count =
+        A8A_FAILPOINT("epoll_thread.wait", ::epoll_wait(epoll_fd_.get(), events.data(), kBatchEvents, tick_ms));
     for (int i = 0; i < count; ++i) {
       const std::uint64_t tag = events[static_cast<std::size_t>(i)].data.u64;
       if (tag == kStopTag) return;

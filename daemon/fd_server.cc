@@ -11,6 +11,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "absl/types/span.h"
+#include "daemon/failpoint.h"
 #include "kernels/base/status_macros.h"
 
 namespace a8a::daemon {
@@ -49,7 +50,8 @@ bool SendReply(int socket, FdReply reply, int fd) {
     header->cmsg_len = CMSG_LEN(sizeof(int));
     std::memcpy(CMSG_DATA(header), &fd, sizeof(int));
   }
-  return ::sendmsg(socket, &message, MSG_DONTWAIT | MSG_NOSIGNAL) == static_cast<ssize_t>(sizeof(reply));
+  return A8A_FAILPOINT("fd_server.sendmsg", ::sendmsg(socket, &message, MSG_DONTWAIT | MSG_NOSIGNAL)) ==
+         static_cast<ssize_t>(sizeof(reply));
 }
 
 bool SendError(int socket, const absl::Status& status) {
@@ -59,9 +61,10 @@ bool SendError(int socket, const absl::Status& status) {
 // The last message of a connection. What the client has sent is read first: closing a unix socket with unread messages
 // resets the connection, and the client would see that instead of the reply.
 void SendLastError(int socket, const absl::Status& status) {
-  ::shutdown(socket, SHUT_RD);
+  static_cast<void>(A8A_FAILPOINT("fd_server.shutdown", ::shutdown(socket, SHUT_RD)));
   char ignored = 0;
-  for (int i = 0; i<kUnreadMessagesMax&& ::recv(socket, &ignored, sizeof(ignored), MSG_DONTWAIT)> 0; ++i) {
+  for (int i = 0; i < kUnreadMessagesMax; ++i) {
+    if (A8A_FAILPOINT("fd_server.recv", ::recv(socket, &ignored, sizeof(ignored), MSG_DONTWAIT)) <= 0) break;
   }
   SendError(socket, status);
 }
@@ -95,7 +98,7 @@ Received Receive(int socket, bool take_descriptor) {
     // Not all of it, which by its alignment has room for two.
     message.msg_controllen = CMSG_LEN(sizeof(int));
   }
-  received.count = ::recvmsg(socket, &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+  received.count = A8A_FAILPOINT("fd_server.recvmsg", ::recvmsg(socket, &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC));
   received.flags = message.msg_flags;
   if (received.count >= 0) received.descriptor = DescriptorOf(&message);
   return received;
@@ -212,7 +215,8 @@ FdServer::Next FdServer::ServeOne(FdConnection* connection) {
 
 bool FdServer::TakesDescriptor(const FdConnection& connection) const {
   FdRequest request = {};
-  const ssize_t count = ::recv(connection.socket.get(), &request, sizeof(request), MSG_PEEK | MSG_DONTWAIT);
+  const ssize_t count = A8A_FAILPOINT(
+      "fd_server.peek", ::recv(connection.socket.get(), &request, sizeof(request), MSG_PEEK | MSG_DONTWAIT));
   return count == static_cast<ssize_t>(sizeof(request)) && request.magic == kFdMagic &&
          CarriesDescriptor(request.kind) && foreign_.CanTake() &&
          core_->HandsBack(connection.identity, request.session_id);

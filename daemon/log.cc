@@ -7,11 +7,13 @@
 #include <spdlog/spdlog.h>
 
 #include <atomic>
+#include <cerrno>
 #include <memory>
 #include <system_error>
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
+#include "daemon/failpoint.h"
 
 namespace a8a::daemon {
 namespace {
@@ -51,6 +53,7 @@ absl::Status StartLog(LogFormat format, LogLevel level) {
   Log& log = GlobalLog();
   log.format = format;
   try {
+    if (A8A_FAILPOINT("log.start_thread", 0) != 0) throw std::system_error(errno, std::generic_category());
     spdlog::init_thread_pool(kQueueLines, /*threads_n=*/1);
   } catch (const std::system_error& error) {
     return absl::ResourceExhaustedError(absl::StrCat("cannot start the log's thread: ", error.code().message()));

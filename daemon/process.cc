@@ -15,6 +15,7 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
+#include "daemon/failpoint.h"
 
 namespace a8a::daemon {
 namespace {
@@ -45,7 +46,7 @@ absl::StatusOr<UniqueFd> ReopenProcess(const Identity& identity) {
   if (identity.pid <= 0 || identity.start_ticks == 0) {
     return absl::FailedPreconditionError(absl::StrCat("process ", identity.pid, " cannot be told from others"));
   }
-  UniqueFd pidfd(static_cast<int>(::syscall(SYS_pidfd_open, identity.pid, 0)));
+  UniqueFd pidfd(static_cast<int>(A8A_FAILPOINT("process.pidfd_open", ::syscall(SYS_pidfd_open, identity.pid, 0))));
   if (!pidfd.valid() && errno == ESRCH) {
     return absl::NotFoundError(absl::StrCat("process ", identity.pid, " has ended"));
   }

@@ -15,6 +15,7 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/strip.h"
+#include "daemon/failpoint.h"
 #include "kernels/base/check.h"
 #include "kernels/base/status_macros.h"
 #include "proto/fd_protocol.h"
@@ -31,14 +32,16 @@ constexpr int kLockAttempts = 100;
 
 // Returns whether it made the directory.
 absl::StatusOr<bool> MakeDirectory(const std::string& path) {
-  if (::mkdir(path.c_str(), kDirectoryMode) == 0) return true;
+  if (A8A_FAILPOINT("runtime_dir.mkdir", ::mkdir(path.c_str(), kDirectoryMode)) == 0) return true;
   if (errno == EEXIST) return false;
   return absl::ErrnoToStatus(errno, absl::StrCat("cannot make runtime directory ", path));
 }
 
 absl::Status CheckDirectory(const std::string& path) {
   struct stat status = {};
-  if (::stat(path.c_str(), &status) != 0) return absl::ErrnoToStatus(errno, absl::StrCat("runtime directory ", path));
+  if (A8A_FAILPOINT("runtime_dir.stat", ::stat(path.c_str(), &status)) != 0) {
+    return absl::ErrnoToStatus(errno, absl::StrCat("runtime directory ", path));
+  }
   if (!S_ISDIR(status.st_mode)) return absl::FailedPreconditionError(absl::StrCat(path, " is not a directory"));
   if (status.st_uid != ::geteuid() && status.st_uid != 0) {
     return absl::FailedPreconditionError(absl::StrCat("runtime directory ", path, " belongs to uid ", status.st_uid,
@@ -53,7 +56,7 @@ absl::Status CheckDirectory(const std::string& path) {
 
 absl::Status LockedByAnother(const std::string& directory, int lock_fd) {
   char text[32] = {};
-  const ssize_t count = ::pread(lock_fd, text, sizeof(text) - 1, 0);
+  const ssize_t count = A8A_FAILPOINT("runtime_dir.pread", ::pread(lock_fd, text, sizeof(text) - 1, 0));
   absl::string_view pid(text, count > 0 ? static_cast<std::size_t>(count) : 0);
   absl::ConsumeSuffix(&pid, "\n");
   return absl::FailedPreconditionError(absl::StrCat("another a8a-daemon (pid ", pid.empty() ? "unknown" : pid,
@@ -64,13 +67,16 @@ absl::Status LockedByAnother(const std::string& directory, int lock_fd) {
 bool IsFileAt(int fd, const std::string& path) {
   struct stat open_file = {};
   struct stat named_file = {};
-  return ::fstat(fd, &open_file) == 0 && ::stat(path.c_str(), &named_file) == 0 &&
+  return A8A_FAILPOINT("runtime_dir.fstat_lock", ::fstat(fd, &open_file)) == 0 &&
+         A8A_FAILPOINT("runtime_dir.stat_lock", ::stat(path.c_str(), &named_file)) == 0 &&
          open_file.st_dev == named_file.st_dev && open_file.st_ino == named_file.st_ino;
 }
 
 absl::Status WritePid(int fd, const std::string& path) {
   const std::string text = absl::StrCat(::getpid(), "\n");
-  if (::ftruncate(fd, 0) == 0 && ::pwrite(fd, text.data(), text.size(), 0) == static_cast<ssize_t>(text.size())) {
+  if (A8A_FAILPOINT("runtime_dir.ftruncate", ::ftruncate(fd, 0)) == 0 &&
+      A8A_FAILPOINT("runtime_dir.pwrite", ::pwrite(fd, text.data(), text.size(), 0)) ==
+          static_cast<ssize_t>(text.size())) {
     return absl::OkStatus();
   }
   return absl::ErrnoToStatus(errno, absl::StrCat("cannot write ", path));
@@ -78,16 +84,17 @@ absl::Status WritePid(int fd, const std::string& path) {
 
 absl::StatusOr<UniqueFd> TakeLock(const std::string& directory, const std::string& path) {
   for (int attempt = 0; attempt < kLockAttempts; ++attempt) {
-    UniqueFd fd(::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, kLockFileMode));
+    UniqueFd fd(A8A_FAILPOINT("runtime_dir.open_lock",
+                              ::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, kLockFileMode)));
     if (!fd.valid()) return absl::ErrnoToStatus(errno, absl::StrCat("cannot open lock file ", path));
-    if (::flock(fd.get(), LOCK_EX | LOCK_NB) != 0) {
+    if (A8A_FAILPOINT("runtime_dir.flock", ::flock(fd.get(), LOCK_EX | LOCK_NB)) != 0) {
       if (errno == EWOULDBLOCK) return LockedByAnother(directory, fd.get());
       return absl::ErrnoToStatus(errno, absl::StrCat("cannot lock ", path));
     }
     if (!IsFileAt(fd.get(), path)) continue;
     absl::Status status = WritePid(fd.get(), path);
     if (status.ok()) return fd;
-    ::unlink(path.c_str());
+    static_cast<void>(A8A_FAILPOINT("runtime_dir.unlink_lock", ::unlink(path.c_str())));
     return status;
   }
   return absl::UnavailableError(absl::StrCat("lock file ", path, " was replaced ", kLockAttempts, " times; try again"));
@@ -99,10 +106,22 @@ absl::StatusOr<gid_t> FindGroup(const std::string& group) {
   char buffer[16384];
   struct group entry = {};
   struct group* found = nullptr;
-  if (::getgrnam_r(group.c_str(), &entry, buffer, sizeof(buffer), &found) != 0 || found == nullptr) {
+  if (A8A_FAILPOINT("runtime_dir.getgrnam", ::getgrnam_r(group.c_str(), &entry, buffer, sizeof(buffer), &found)) != 0 ||
+      found == nullptr) {
     return absl::InvalidArgumentError(absl::StrCat("socket-group \"", group, "\" is no group of this machine"));
   }
   return found->gr_gid;
+}
+
+// A socket here is a dead daemon's, since this one holds the lock; anything else is somebody's file.
+absl::Status CheckReplaceable(const std::string& path) {
+  struct stat found = {};
+  if (A8A_FAILPOINT("runtime_dir.lstat", ::lstat(path.c_str(), &found)) != 0) {
+    return errno == ENOENT ? absl::OkStatus() : absl::ErrnoToStatus(errno, absl::StrCat("cannot look at ", path));
+  }
+  if (S_ISSOCK(found.st_mode)) return absl::OkStatus();
+  return absl::FailedPreconditionError(
+      absl::StrCat(path, " is in the way and no socket; move it or name another --runtime-dir"));
 }
 
 sockaddr_un SocketAddress(const std::string& path) {
@@ -130,39 +149,39 @@ RuntimeDir::~RuntimeDir() { RemoveFiles(); }
 void RuntimeDir::RemoveFiles() const {
   // The lock file goes last, and all while it is locked: then nobody else can have made these files.
   if (!removed_.exchange(true)) {
-    for (auto file = files_.rbegin(); file != files_.rend(); ++file) ::unlink(file->c_str());
+    for (auto file = files_.rbegin(); file != files_.rend(); ++file) {
+      static_cast<void>(A8A_FAILPOINT("runtime_dir.unlink", ::unlink(file->c_str())));
+    }
   }
-  if (made_directory_) ::rmdir(path_.c_str());
+  if (made_directory_) static_cast<void>(A8A_FAILPOINT("runtime_dir.rmdir", ::rmdir(path_.c_str())));
 }
 
 absl::StatusOr<UniqueFd> RuntimeDir::Listen(const std::string& name, const SocketOptions& options) {
   const std::string path = absl::StrCat(path_, "/", name);
-  UniqueFd socket(::socket(AF_UNIX, options.type | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+  UniqueFd socket(
+      A8A_FAILPOINT("runtime_dir.socket", ::socket(AF_UNIX, options.type | SOCK_CLOEXEC | SOCK_NONBLOCK, 0)));
   if (!socket.valid()) return absl::ErrnoToStatus(errno, "cannot make a socket");
-  // A socket here is a dead daemon's, since this one holds the lock; anything else is somebody's file.
-  struct stat found = {};
-  if (::lstat(path.c_str(), &found) == 0 && !S_ISSOCK(found.st_mode)) {
-    return absl::FailedPreconditionError(absl::StrCat(path,
-                                                      " is in the way and no socket; move it or name another "
-                                                      "--runtime-dir"));
-  }
+  A8A_RETURN_IF_ERROR(CheckReplaceable(path));
   // Nobody can connect before listen(), by when the permissions are right.
-  if (::unlink(path.c_str()) != 0 && errno != ENOENT) {
+  if (A8A_FAILPOINT("runtime_dir.unlink_socket", ::unlink(path.c_str())) != 0 && errno != ENOENT) {
     return absl::ErrnoToStatus(errno, absl::StrCat("cannot replace ", path));
   }
   const sockaddr_un address = SocketAddress(path);
-  if (::bind(socket.get(), reinterpret_cast<const sockaddr*>(&address), sizeof(address)) != 0) {
+  if (A8A_FAILPOINT("runtime_dir.bind",
+                    ::bind(socket.get(), reinterpret_cast<const sockaddr*>(&address), sizeof(address))) != 0) {
     return absl::ErrnoToStatus(errno, absl::StrCat("cannot bind ", path));
   }
   files_.push_back(path);
   if (!options.group.empty()) {
     A8A_ASSIGN_OR_RETURN(const gid_t gid, FindGroup(options.group));
-    if (::lchown(path.c_str(), static_cast<uid_t>(-1), gid) != 0) {
+    if (A8A_FAILPOINT("runtime_dir.lchown", ::lchown(path.c_str(), static_cast<uid_t>(-1), gid)) != 0) {
       return absl::ErrnoToStatus(errno, absl::StrCat("cannot give ", path, " to group ", options.group));
     }
   }
-  if (::chmod(path.c_str(), options.mode) != 0) return absl::ErrnoToStatus(errno, absl::StrCat("cannot chmod ", path));
-  if (::listen(socket.get(), kListenBacklog) != 0) {
+  if (A8A_FAILPOINT("runtime_dir.chmod", ::chmod(path.c_str(), options.mode)) != 0) {
+    return absl::ErrnoToStatus(errno, absl::StrCat("cannot chmod ", path));
+  }
+  if (A8A_FAILPOINT("runtime_dir.listen", ::listen(socket.get(), kListenBacklog)) != 0) {
     return absl::ErrnoToStatus(errno, absl::StrCat("cannot listen on ", path));
   }
   return socket;

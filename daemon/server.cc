@@ -19,6 +19,7 @@
 #include "absl/time/clock.h"
 #include "daemon/backend.h"
 #include "daemon/core/random_id.h"
+#include "daemon/failpoint.h"
 #include "daemon/log.h"
 #include "daemon/process.h"
 #include "daemon/service_manager.h"
@@ -102,9 +103,9 @@ void LogCoreEvent(const CoreEvent& event) { LogEvent(LogLevel::kInfo, event.name
 // Leases, connections and process handles are descriptors: takes all that the system grants.
 void RaiseDescriptorLimit() {
   rlimit limit = {};
-  if (::getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
+  if (A8A_FAILPOINT("server.getrlimit", ::getrlimit(RLIMIT_NOFILE, &limit)) != 0) return;
   limit.rlim_cur = limit.rlim_max;
-  ::setrlimit(RLIMIT_NOFILE, &limit);
+  static_cast<void>(A8A_FAILPOINT("server.setrlimit", ::setrlimit(RLIMIT_NOFILE, &limit)));
 }
 
 // Descriptors that were kept for something that is no more.
@@ -142,8 +143,13 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Start(Settings* settings, Core::
   A8A_ASSIGN_OR_RETURN(std::vector<std::unique_ptr<MemoryProvider>> providers, MakeProviders(*options));
   std::unique_ptr<Server> server(
       new Server(settings, std::move(runtime_dir), std::move(state_file), std::move(providers)));
-  if (const absl::Status served = server->Serve(std::move(kept)); !served.ok()) {
+  // While this fails the state is still that of the daemon before, and stays as it is.
+  A8A_RETURN_IF_ERROR(server->StartThreads());
+  server->Restore(std::move(kept));
+  if (const absl::Status served = server->Serve(); !served.ok()) {
+    const bool took_up_nothing = server->core_.load().session_count == 0;
     server->core_.LetGo();  // what it took up is the next one's
+    if (took_up_nothing) server->keeper_.file().Remove();
     return served;
   }
   return server;
@@ -203,8 +209,7 @@ void Server::WatchRestored(const SessionInfo& session, Core::KeptDescriptors* ke
   core_.ExpectResume(session.session_id, absl::Now() + kResumeTimeout);
 }
 
-absl::Status Server::Serve(Core::KeptDescriptors kept) {
-  const std::shared_ptr<const Options> options = settings_->current();
+absl::Status Server::StartThreads() {
   A8A_RETURN_IF_ERROR(ends_.Start());
   A8A_RETURN_IF_ERROR(calls_.Start());
   A8A_RETURN_IF_ERROR(timers_.Start());
@@ -212,7 +217,11 @@ absl::Status Server::Serve(Core::KeptDescriptors kept) {
                          ends_.SubmitAlways({.uid = Executor::kDaemon},
                                             [this, session_id] { core_.ProcessEnded(session_id); });
                        }));
-  Restore(std::move(kept));
+  return absl::OkStatus();
+}
+
+absl::Status Server::Serve() {
+  const std::shared_ptr<const Options> options = settings_->current();
   session_service_ = std::make_unique<SessionService>(
       AttachDeps{.core = &core_, .watcher = watcher_.get(), .ends = &ends_, .daemon_instance_id = daemon_instance_id_},
       Deps(), settings_);

@@ -58,7 +58,8 @@ class Server {
   Server(Settings* settings, std::unique_ptr<RuntimeDir> runtime_dir, StateFile state_file,
          std::vector<std::unique_ptr<MemoryProvider>> providers);
 
-  [[nodiscard]] absl::Status Serve(Core::KeptDescriptors kept);
+  [[nodiscard]] absl::Status StartThreads();
+  [[nodiscard]] absl::Status Serve();
   // Takes up what an earlier daemon has left, if it can be used.
   void Restore(Core::KeptDescriptors kept);
   // Watches a restored session's process, or ends the session if that has ended.

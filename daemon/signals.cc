@@ -2,6 +2,8 @@
 
 #include <ctime>
 
+#include "daemon/failpoint.h"
+
 namespace a8a::daemon {
 
 Signals::Signals() {
@@ -13,8 +15,9 @@ Signals::Signals() {
 
 SignalKind Signals::Wait(absl::Duration timeout) const {
   const timespec limit = absl::ToTimespec(timeout);
-  const int signal =
-      timeout == absl::InfiniteDuration() ? ::sigwaitinfo(&set_, nullptr) : ::sigtimedwait(&set_, nullptr, &limit);
+  const int signal = timeout == absl::InfiniteDuration()
+                         ? A8A_FAILPOINT("signals.sigwaitinfo", ::sigwaitinfo(&set_, nullptr))
+                         : A8A_FAILPOINT("signals.sigtimedwait", ::sigtimedwait(&set_, nullptr, &limit));
   switch (signal) {
     case SIGTERM:
     case SIGINT:

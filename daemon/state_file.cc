@@ -11,6 +11,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "daemon/failpoint.h"
 #include "daemon/snapshot.h"
 #include "kernels/base/status_macros.h"
 #include "kernels/base/unique_fd.h"
@@ -25,7 +26,9 @@ constexpr off_t kBytesMax = off_t{512} << 20;
 
 absl::Status CheckFile(int fd, const std::string& path, std::size_t* size_bytes) {
   struct stat info = {};
-  if (::fstat(fd, &info) != 0) return absl::ErrnoToStatus(errno, absl::StrCat("cannot look at ", path));
+  if (A8A_FAILPOINT("state_file.fstat", ::fstat(fd, &info)) != 0) {
+    return absl::ErrnoToStatus(errno, absl::StrCat("cannot look at ", path));
+  }
   if (!S_ISREG(info.st_mode)) return absl::FailedPreconditionError(absl::StrCat(path, " is not a regular file"));
   if (info.st_uid != ::geteuid() || (info.st_mode & (S_IWGRP | S_IWOTH)) != 0) {
     return absl::FailedPreconditionError(absl::StrCat(path, " belongs to uid ", info.st_uid, " with mode ",
@@ -43,7 +46,7 @@ absl::StatusOr<std::string> ReadAll(int fd, const std::string& path, std::size_t
   std::string bytes(size_bytes, '\0');
   std::size_t have = 0;
   while (have < size_bytes) {
-    const ssize_t count = ::read(fd, bytes.data() + have, size_bytes - have);
+    const ssize_t count = A8A_FAILPOINT("state_file.read", ::read(fd, bytes.data() + have, size_bytes - have));
     if (count < 0 && errno == EINTR) continue;
     if (count < 0) return absl::ErrnoToStatus(errno, absl::StrCat("cannot read ", path));
     if (count == 0) break;
@@ -55,7 +58,7 @@ absl::StatusOr<std::string> ReadAll(int fd, const std::string& path, std::size_t
 
 absl::Status WriteAll(int fd, absl::string_view bytes, const std::string& path) {
   while (!bytes.empty()) {
-    const ssize_t count = ::write(fd, bytes.data(), bytes.size());
+    const ssize_t count = A8A_FAILPOINT("state_file.write", ::write(fd, bytes.data(), bytes.size()));
     if (count < 0 && errno == EINTR) continue;
     if (count < 0) return absl::ErrnoToStatus(errno, absl::StrCat("cannot write ", path));
     bytes.remove_prefix(static_cast<std::size_t>(count));
@@ -73,7 +76,8 @@ absl::StatusOr<StateFile> StateFile::Open(const std::string& directory) {
 
 absl::StatusOr<CoreState> StateFile::Load() const {
   // Not blocking: a FIFO in its place must not hold up the start.
-  const UniqueFd fd(::open(path_.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK));
+  const UniqueFd fd(
+      A8A_FAILPOINT("state_file.open", ::open(path_.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK)));
   if (!fd.valid() && errno == ENOENT) return absl::NotFoundError(absl::StrCat("no ", path_));
   if (!fd.valid()) return absl::FailedPreconditionError(absl::ErrnoToStatus(errno, path_).message());
   std::size_t size_bytes = 0;
@@ -82,23 +86,26 @@ absl::StatusOr<CoreState> StateFile::Load() const {
   return ParseSnapshot(bytes, boot_id_);
 }
 
-void StateFile::Quarantine() const { static_cast<void>(std::rename(path_.c_str(), quarantine_path().c_str())); }
+void StateFile::Quarantine() const {
+  static_cast<void>(A8A_FAILPOINT("state_file.quarantine", std::rename(path_.c_str(), quarantine_path().c_str())));
+}
 
 absl::Status StateFile::Save(const CoreState& state) const {
   const std::string new_path = absl::StrCat(path_, ".new");
-  const UniqueFd fd(::open(new_path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, kMode));
+  const UniqueFd fd(A8A_FAILPOINT(
+      "state_file.create", ::open(new_path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, kMode)));
   if (!fd.valid()) return absl::ErrnoToStatus(errno, absl::StrCat("cannot create ", new_path));
   absl::Status status = WriteAll(fd.get(), SerializeSnapshot(state, boot_id_), new_path);
-  if (status.ok() && std::rename(new_path.c_str(), path_.c_str()) != 0) {
+  if (status.ok() && A8A_FAILPOINT("state_file.rename", std::rename(new_path.c_str(), path_.c_str())) != 0) {
     status = absl::ErrnoToStatus(errno, absl::StrCat("cannot replace ", path_));
   }
-  if (!status.ok()) ::unlink(new_path.c_str());
+  if (!status.ok()) static_cast<void>(A8A_FAILPOINT("state_file.unlink_new", ::unlink(new_path.c_str())));
   return status;
 }
 
 void StateFile::Remove() const {
-  ::unlink(path_.c_str());
-  ::unlink(absl::StrCat(path_, ".new").c_str());
+  static_cast<void>(A8A_FAILPOINT("state_file.unlink", ::unlink(path_.c_str())));
+  static_cast<void>(A8A_FAILPOINT("state_file.unlink_leftover", ::unlink(absl::StrCat(path_, ".new").c_str())));
 }
 
 }  // namespace a8a::daemon

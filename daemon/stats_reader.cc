@@ -6,6 +6,7 @@
 #include <memory>
 
 #include "absl/time/clock.h"
+#include "daemon/failpoint.h"
 #include "daemon/proto_convert.h"
 #include "kernels/base/version.h"
 
@@ -14,7 +15,8 @@ namespace {
 
 // Resident memory of this process; 0 if /proc is not mounted. [proc(5), /proc/pid/statm]
 std::int64_t ResidentBytes() {
-  const std::unique_ptr<std::FILE, int (*)(std::FILE*)> file(std::fopen("/proc/self/statm", "re"), &std::fclose);
+  const std::unique_ptr<std::FILE, int (*)(std::FILE*)> file(
+      A8A_FAILPOINT("stats_reader.open", std::fopen("/proc/self/statm", "re")), &std::fclose);
   long long total_pages = 0;
   long long resident_pages = 0;
   if (file == nullptr || std::fscanf(file.get(), "%lld %lld", &total_pages, &resident_pages) != 2) return 0;

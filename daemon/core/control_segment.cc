@@ -11,6 +11,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "daemon/failpoint.h"
 #include "daemon/memory/shared_memory.h"
 #include "kernels/base/status_macros.h"
 #include "kernels/include/host_all_to_all.h"
@@ -68,7 +69,8 @@ absl::StatusOr<std::shared_ptr<ControlSegment>> ControlSegment::Create(std::uint
 }
 
 absl::StatusOr<std::byte*> ControlSegment::Map(std::uint64_t group_id, int fd, std::size_t size_bytes) {
-  void* const base = ::mmap(nullptr, size_bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+  void* const base =
+      A8A_FAILPOINT("control_segment.map", ::mmap(nullptr, size_bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0));
   if (base != MAP_FAILED) return static_cast<std::byte*>(base);
   return absl::ResourceExhaustedError(
       absl::StrCat("control segment of group ", group_id, ": mapping ", size_bytes, " bytes: ", std::strerror(errno)));

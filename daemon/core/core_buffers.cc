@@ -10,6 +10,7 @@
 #include "absl/strings/str_cat.h"
 #include "daemon/core/core_impl.h"
 #include "daemon/core/validation.h"
+#include "daemon/failpoint.h"
 #include "daemon/memory/shared_memory.h"
 #include "kernels/base/status_macros.h"
 #include "kernels/include/limits.h"
@@ -205,7 +206,7 @@ absl::StatusOr<Core::Redeemed> Core::RedeemTicket(const Identity& identity, std:
     allocation = *std::move(taken);
   }
   // Without the lock, held by the allocation alone: a lease that ends now closes its own descriptor, not this one.
-  UniqueFd fd(::fcntl(allocation->fd(), F_DUPFD_CLOEXEC, 0));
+  UniqueFd fd(A8A_FAILPOINT("core_buffers.dup", ::fcntl(allocation->fd(), F_DUPFD_CLOEXEC, 0)));
   if (!fd.valid()) return MemoryErrnoToStatus(errno, "duplicating the buffer's descriptor");
   return Redeemed{std::move(fd), allocation->size_bytes()};
 }

@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "daemon/failpoint.h"
 #include "kernels/base/check.h"
 
 namespace a8a::daemon {
@@ -15,7 +16,7 @@ namespace {
 void FillRandom(absl::Span<std::uint8_t> bytes) {
   ssize_t size = 0;
   do {
-    size = ::getrandom(bytes.data(), bytes.size(), 0);
+    size = A8A_FAILPOINT("ticket_table.getrandom", ::getrandom(bytes.data(), bytes.size(), 0));
   } while (size < 0 && errno == EINTR);
   // The pool is seeded long before a daemon runs, and up to 256 bytes are never cut short [getrandom(2)].
   A8A_CHECK(size == static_cast<ssize_t>(bytes.size()), "getrandom failed");

@@ -11,6 +11,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "daemon/failpoint.h"
 #include "kernels/base/status_macros.h"
 #include "kernels/base/unique_fd.h"
 
@@ -51,7 +52,7 @@ class ScopedMemoryHandle {
 
 // The driver says no more than "operating system call failed" when a process has no descriptor left.
 bool OutOfDescriptors() {
-  const UniqueFd probe(::fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 0));
+  const UniqueFd probe(A8A_FAILPOINT("cuda_memory.dup_to_try", ::fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 0)));
   return !probe.valid() && (errno == EMFILE || errno == ENFILE);
 }
 
@@ -65,7 +66,7 @@ absl::StatusOr<UniqueFd> Export(const cuda::Driver& driver, cuda::MemoryHandle h
   A8A_RETURN_IF_ERROR(driver.ToStatus(result, doing));
   UniqueFd owned(fd);
   // Drivers of today set it themselves, but none promises to.
-  if (::fcntl(owned.get(), F_SETFD, FD_CLOEXEC) != 0) {
+  if (A8A_FAILPOINT("cuda_memory.set_cloexec", ::fcntl(owned.get(), F_SETFD, FD_CLOEXEC)) != 0) {
     return absl::InternalError(absl::StrCat(doing, ": the driver's descriptor ", fd, " is none"));
   }
   return owned;
@@ -165,7 +166,7 @@ absl::Status CudaMemoryProvider::OutOfMemory(std::int64_t size_bytes) const {
 absl::Status CudaMemoryProvider::Probe() {
   A8A_ASSIGN_OR_RETURN(const std::unique_ptr<Allocation> allocation, Allocate(device_.granularity_bytes, "probe"));
   // As clients do: through a duplicate.
-  const UniqueFd shared(::fcntl(allocation->fd(), F_DUPFD_CLOEXEC, 0));
+  const UniqueFd shared(A8A_FAILPOINT("cuda_memory.dup", ::fcntl(allocation->fd(), F_DUPFD_CLOEXEC, 0)));
   if (!shared.valid()) return absl::ResourceExhaustedError(Doing("probe: the daemon has no file descriptor left"));
   return CheckImport(shared.get(), "probe");
 }

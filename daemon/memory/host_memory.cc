@@ -16,6 +16,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "daemon/failpoint.h"
 #include "daemon/memory/mapping.h"
 #include "daemon/memory/shared_memory.h"
 #include "daemon/memory/system_memory.h"
@@ -68,7 +69,8 @@ absl::Status CheckNode(int node) {
   std::ifstream online("/sys/devices/system/node/online");
   std::string text;
   online >> text;
-  if (::access(absl::StrCat("/sys/devices/system/node/node", node).c_str(), F_OK) == 0) return absl::OkStatus();
+  const std::string path = absl::StrCat("/sys/devices/system/node/node", node);
+  if (A8A_FAILPOINT("host_memory.access", ::access(path.c_str(), F_OK)) == 0) return absl::OkStatus();
   return absl::InvalidArgumentError(
       absl::StrCat("host NUMA node ", node, " does not exist; online are: ", text.empty() ? "unknown" : text));
 }
@@ -78,7 +80,8 @@ int BindPages(const Mapping& mapping, int node) {
   std::array<unsigned long, kNodeMax / kBitsPerWord> mask = {};
   const auto bit = static_cast<unsigned>(node);
   mask[bit / kBitsPerWord] = 1UL << bit % kBitsPerWord;
-  const long result = ::syscall(SYS_mbind, mapping.base(), mapping.size(), MPOL_BIND, mask.data(), kNodeMax + 1, 0);
+  const long result = A8A_FAILPOINT("host_memory.mbind", ::syscall(SYS_mbind, mapping.base(), mapping.size(), MPOL_BIND,
+                                                                   mask.data(), kNodeMax + 1, 0));
   return result == 0 ? 0 : errno;
 }
 
@@ -164,12 +167,15 @@ absl::Status HostMemoryProvider::Prepare(int fd, std::int64_t size_bytes) {
   A8A_ASSIGN_OR_RETURN(const Mapping mapping,
                        Mapping::Map(fd, size_bytes, transparent ? kTransparentHugePageBytes : 1));
   if (options_.numa_node >= 0) A8A_RETURN_IF_ERROR(BindToNode(mapping, options_.numa_node));
-  if (::madvise(mapping.base(), mapping.size(), MADV_POPULATE_WRITE) != 0) {
+  if (A8A_FAILPOINT("host_memory.populate", ::madvise(mapping.base(), mapping.size(), MADV_POPULATE_WRITE)) != 0) {
     return MemoryErrnoToStatus(errno == EFAULT ? ENOMEM : errno,
                                absl::StrCat("allocating the pages of ", size_bytes, " bytes"));
   }
   // The kernel may decline, for example when memory is fragmented; small pages are as correct.
-  if (transparent && ::madvise(mapping.base(), mapping.size(), MADV_COLLAPSE) != 0) ReportSmallPages(errno);
+  if (transparent &&
+      A8A_FAILPOINT("host_memory.collapse", ::madvise(mapping.base(), mapping.size(), MADV_COLLAPSE)) != 0) {
+    ReportSmallPages(errno);
+  }
   return absl::OkStatus();
 }
 
@@ -182,7 +188,7 @@ absl::Status HostMemoryProvider::Probe() {
   constexpr unsigned char kPattern = 0xa8;
   A8A_ASSIGN_OR_RETURN(const std::unique_ptr<Allocation> allocation, Allocate(device_.granularity_bytes, "probe"));
   A8A_ASSIGN_OR_RETURN(const Mapping writer, Mapping::Map(allocation->fd(), allocation->size_bytes()));
-  const UniqueFd shared(::fcntl(allocation->fd(), F_DUPFD_CLOEXEC, 0));
+  const UniqueFd shared(A8A_FAILPOINT("host_memory.dup", ::fcntl(allocation->fd(), F_DUPFD_CLOEXEC, 0)));
   if (!shared.valid()) return MemoryErrnoToStatus(errno, "duplicating a descriptor");
   A8A_ASSIGN_OR_RETURN(const Mapping reader, Mapping::Map(shared.get(), allocation->size_bytes()));
   std::memset(writer.base(), kPattern, writer.size());

@@ -5,6 +5,7 @@
 #include <cerrno>
 
 #include "absl/strings/str_cat.h"
+#include "daemon/failpoint.h"
 #include "daemon/memory/shared_memory.h"
 
 namespace a8a::daemon {
@@ -13,7 +14,8 @@ namespace {
 // Address space for `size` bytes at a multiple of `alignment`, with nothing behind it; MAP_FAILED if there is none. The
 // kernel aligns mappings of shared memory to huge pages only where shmem_enabled says so.
 void* ReserveAligned(std::size_t size, std::size_t alignment) {
-  void* start = ::mmap(nullptr, size + alignment, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  constexpr int kFlags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;
+  void* start = A8A_FAILPOINT("mapping.reserve", ::mmap(nullptr, size + alignment, PROT_NONE, kFlags, -1, 0));
   if (start == MAP_FAILED) return MAP_FAILED;
   const auto address = reinterpret_cast<std::uintptr_t>(start);
   const std::size_t head = (alignment - address % alignment) % alignment;
@@ -32,7 +34,7 @@ absl::StatusOr<Mapping> Mapping::Map(int fd, std::int64_t size_bytes, std::int64
   void* base = MAP_FAILED;
   if (reserved != MAP_FAILED) {
     const int fixed = reserved != nullptr ? MAP_FIXED : 0;
-    base = ::mmap(reserved, size, PROT_READ | PROT_WRITE, MAP_SHARED | fixed, fd, 0);
+    base = A8A_FAILPOINT("mapping.map", ::mmap(reserved, size, PROT_READ | PROT_WRITE, MAP_SHARED | fixed, fd, 0));
   }
   if (base != MAP_FAILED) return Mapping(base, size);
   const int error = errno;

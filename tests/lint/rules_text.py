@@ -146,6 +146,30 @@ def check_data(tree):
             yield f"{path}: {error}"
 
 
+# System calls that can fail. Not here: those that cannot or whose failure changes nothing (close, munmap, sysconf), and
+# files that are read as streams, which unit tests replace by others.
+FALLIBLE_CALLS = """
+    accept accept4 access bind chmod chown connect dup dup2 dup3 epoll_create1 epoll_ctl epoll_wait eventfd fchmod fchown
+    fcntl fdatasync flock fstat fsync ftruncate getgrnam_r getpwnam_r getrandom getrlimit getsockopt ioctl lchown link
+    linkat listen lseek lstat madvise memfd_create mkdir mkdirat mmap mprotect open openat pidfd_open pipe2 poll pread
+    prctl pwrite read readlink recv recvmsg rename renameat2 rmdir send sendmsg setrlimit setsockopt shutdown sigtimedwait
+    sigwaitinfo sd_listen_fds_with_names sd_notify sd_pid_notify_with_fds socket socketpair stat syscall timerfd_create timerfd_settime truncate unlink unlinkat write""".split()
+FALLIBLE = re.compile(rf"(?<![\w>])(::({'|'.join(FALLIBLE_CALLS)})|std::fopen|std::rename|std::async|std::thread \w+)\(")
+# One wraps the calls of the others, one is what makes them fail.
+WITHOUT_FAILPOINTS = ("daemon/thread.cc", "daemon/failpoint.cc", "daemon/failpoint.h")
+
+
+def check_failpoints(tree):
+    for path in tree.paths(r"daemon/.*\.(h|cc)"):
+        if path in WITHOUT_FAILPOINTS:
+            continue
+        text = re.sub(r"//.*", "", tree.text(path))
+        for call in FALLIBLE.finditer(text):
+            if not re.search(r'A8A_FAILPOINT\(\s*"[\w.]+",\s*$', text[:call.start()]):
+                number = text.count("\n", 0, call.start()) + 1
+                yield f"{path}:{number}: {call[1]} is not behind A8A_FAILPOINT, so that no test can make it fail"
+
+
 GUARD_GOOD = "#ifndef A8A_X_Y_H_\n#define A8A_X_Y_H_\n#endif  // A8A_X_Y_H_\n"
 SHEBANG = "#!/usr/bin/env bash\n"
 
@@ -179,6 +203,13 @@ RULES = [
          bad=[{"a.sh": SHEBANG + "rm $1\n"}], good=[{"a.sh": SHEBANG + 'rm "$1"\n'}]),
     Rule("executable", "A script that cannot be started as the documents say does not work.", check_executable,
          bad=[{"a.sh": SHEBANG}], good=[{"a.txt": "text\n"}]),
+    Rule("failpoints", "An error path that no test can enter has never been run.", check_failpoints,
+         bad=[{"daemon/a.cc": "int fd = ::open(path, 0);\n"},
+              {"daemon/a.cc": 'A8A_FAILPOINT("a.open", ::open(path, 0)) + ::open(path, 0);\n'},
+              {"daemon/core/a.cc": "std::thread thread(run);\n"}],
+         good=[{"daemon/a.cc": 'int fd = A8A_FAILPOINT("a.open",\n    ::open(path, 0));  // not ::open(2)\n'},
+               {"daemon/a.cc": "::close(fd);\nServer::read();\nserver->stat();\n"},
+               {"client/src/a.cc": "::open(path, 0);\n"}]),
     Rule("data", "A broken JSON or TOML file is found here and not by its first reader.", check_data,
          bad=[{"a.json": "{,}"}, {"a.toml.example": "x = = 1"}], good=[{"a.json": "{}", "b.toml": "x = 1"}]),
 ]

@@ -8,6 +8,7 @@
 #include <array>
 #include <cstdint>
 #include <cstring>
+#include <fstream>
 #include <map>
 #include <mutex>
 #include <string>
@@ -53,9 +54,10 @@ class Call {
  public:
   explicit Call(const char* name, bool before_init = false) : lock_(state().mutex) {
     ++state().calls[name];
-    const std::map<std::string, Result> failures = ReadScript().failures;
-    const auto found = failures.find(name);
-    if (found != failures.end()) {
+    const FakeScript script = ReadScript();
+    if (!script.trace_path.empty()) std::ofstream(script.trace_path, std::ios::app) << name << "\n";
+    const auto found = script.failures.find(name);
+    if (found != script.failures.end()) {
       result_ = found->second;
     } else if (!state().initialized && !before_init) {
       result_ = kResultNotInitialized;

@@ -12,6 +12,7 @@
 //   no_peer_access                 between all devices
 //   no_peer_atomics
 //   fail CALL RESULT               CALL returns RESULT; read again at every call
+//   trace FILE                     appends the name of each call to FILE; read again at every call
 #ifndef A8A_TESTS_FAKES_FAKE_LIBCUDA_FAKE_LIBCUDA_H_
 #define A8A_TESTS_FAKES_FAKE_LIBCUDA_FAKE_LIBCUDA_H_
 

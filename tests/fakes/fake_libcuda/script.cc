@@ -42,6 +42,7 @@ void ReadStatement(const std::string& line, FakeScript* script) {
   if (verb == "device") script->devices.push_back(ReadDevice(words));
   if (verb == "no_peer_access") script->peer_access = false;
   if (verb == "no_peer_atomics") script->peer_atomics = false;
+  if (verb == "trace") words >> script->trace_path;
   if (verb == "fail") {
     std::string call;
     words >> call;

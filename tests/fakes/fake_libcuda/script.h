@@ -26,6 +26,7 @@ struct FakeScript {
   bool peer_access = true;
   bool peer_atomics = true;
   std::map<std::string, Result> failures;
+  std::string trace_path;  // empty: no trace
 };
 
 // Reads environment and file.

@@ -113,12 +113,12 @@ TEST_F(ConfigFileTest, APathCannotEndAtANul) {
   EXPECT_THAT(Refusal("runtime_dir = \"/tmp/a\\u0000b\"\n"), HasSubstr("\"/tmp/a\\x00b\" has a control character"));
 }
 
-TEST_F(ConfigFileTest, AMissingFileIsNotFound) {
+TEST_F(ConfigFileTest, AMissingFileIsFailedPrecondition) {
   Options options;
 
   const absl::Status status = ApplyConfigFile(directory_.path() + "/none", &options);
 
-  EXPECT_EQ(status.code(), absl::StatusCode::kNotFound) << status;
+  EXPECT_EQ(status.code(), absl::StatusCode::kFailedPrecondition) << status;
 }
 
 TEST_F(ConfigFileTest, FlagsWinOverTheFile) {

@@ -1,0 +1,682 @@
+// Every system call and driver call of the daemon that can fail does so here, one after the other: what a caller, the
+// log or the exit status says, that the daemon goes on, and that nothing is left behind.
+//
+// A new failpoint (daemon/failpoint.h) goes into one of the tables; EveryFailpointIsWalked fails until it is there.
+#include <cerrno>
+#include <climits>
+#include <filesystem>
+#include <fstream>
+#include <set>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "a8a/client.h"
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "tests/fakes/fake_libcuda/fake_libcuda.h"
+#include "tests/integration/daemon/daemon_fixture.h"
+#include "tests/integration/daemon/failpoint_board.h"
+#include "tests/integration/daemon/whole_life.h"
+
+namespace a8a::testing {
+namespace {
+
+using grpc::StatusCode;
+using ::testing::HasSubstr;
+
+// Until it is withdrawn.
+constexpr int kAlways = INT_MAX;
+constexpr int kExitOk = 0;
+constexpr int kExitFailure = 1;
+constexpr int kExitUsage = 2;
+
+// --- Starts ---
+
+enum class LeftBehind { kNothing, kLockFile };
+
+// The daemon cannot start. Every call that it makes at its start is tried, as long as there is one.
+struct StartCase {
+  std::vector<Fault> faults;
+  int exit_status;
+  const char* log;
+  std::vector<std::string> flags = {};
+  LeftBehind left_behind = LeftBehind::kNothing;
+};
+
+const std::vector<StartCase>& StartCases() {
+  static const auto* const cases = new std::vector<StartCase>{
+      {{{"command_line.access", EACCES}}, kExitUsage, "cannot open config file /etc/a8a/a8a.toml"},
+      {{{"config_file.open", EACCES}}, kExitUsage, "cannot open config file", {"--config=/dev/null"}},
+      {{{"config_file.read", EIO}}, kExitUsage, "cannot read config file", {"--config=/dev/null"}},
+      {{{"log.start_thread", EAGAIN}}, kExitFailure, "cannot start the log's thread"},
+      {{{"thread.start", EAGAIN}}, kExitFailure, "cannot start thread a8a-"},
+      {{{"runtime_dir.mkdir", EACCES}}, kExitFailure, "cannot make runtime directory"},
+      {{{"runtime_dir.stat", EACCES}}, kExitFailure, "runtime directory"},
+      {{{"runtime_dir.open_lock", ENFILE}}, kExitFailure, "cannot open lock file"},
+      {{{"runtime_dir.flock", ENOLCK}}, kExitFailure, "cannot lock", {}, LeftBehind::kLockFile},
+      {{{"runtime_dir.flock", EWOULDBLOCK}, {"runtime_dir.pread", EIO}},
+       kExitFailure,
+       "another a8a-daemon (pid unknown) serves",
+       {},
+       LeftBehind::kLockFile},
+      {{{"runtime_dir.fstat_lock", EIO, 0, kAlways}},
+       kExitFailure,
+       "was replaced 100 times",
+       {},
+       LeftBehind::kLockFile},
+      {{{"runtime_dir.stat_lock", EIO, 0, kAlways}}, kExitFailure, "was replaced 100 times", {}, LeftBehind::kLockFile},
+      {{{"runtime_dir.ftruncate", EIO}}, kExitFailure, "cannot write"},
+      {{{"runtime_dir.pwrite", ENOSPC}}, kExitFailure, "cannot write"},
+      {{{"runtime_dir.pwrite", ENOSPC}, {"runtime_dir.unlink_lock", EROFS}},
+       kExitFailure,
+       "cannot write",
+       {},
+       LeftBehind::kLockFile},
+      {{{"runtime_dir.socket", EMFILE}}, kExitFailure, "cannot make a socket"},
+      {{{"runtime_dir.lstat", EIO}}, kExitFailure, "cannot look at"},
+      {{{"runtime_dir.unlink_socket", EROFS}}, kExitFailure, "cannot replace"},
+      {{{"runtime_dir.bind", EADDRINUSE}}, kExitFailure, "cannot bind"},
+      {{{"runtime_dir.getgrnam", EIO}}, kExitFailure, "is no group of this machine", {"--socket-group=root"}},
+      {{{"runtime_dir.lchown", EPERM}}, kExitFailure, "to group 0", {"--socket-group=0"}},
+      {{{"runtime_dir.chmod", EPERM}}, kExitFailure, "cannot chmod"},
+      {{{"runtime_dir.listen", EADDRINUSE}}, kExitFailure, "cannot listen"},
+      {{{"epoll_thread.create", EMFILE}}, kExitFailure, "cannot make an epoll set"},
+      {{{"epoll_thread.eventfd", EMFILE}}, kExitFailure, "cannot make an eventfd"},
+      {{{"epoll_thread.add", ENOSPC}}, kExitFailure, "cannot watch descriptor"},
+      {{{"host_memory.access", EACCES}}, kExitFailure, "NUMA node 0 does not exist", {"--host-numa-node=0"}},
+      {{{"host_memory.mbind", EPERM, 0, kAlways}}, kExitFailure, "CAP_SYS_NICE", {"--host-numa-node=0"}},
+      {{{"host_memory.mbind", EINVAL, 0, kAlways}}, kExitFailure, "has no memory", {"--host-numa-node=0"}},
+      {{{"host_memory.mbind", ENOMEM, 0, kAlways}}, kExitFailure, "binding host memory", {"--host-numa-node=0"}},
+      {{{"shared_memory.memfd_create", EMFILE, 0, kAlways}}, kExitFailure, "memfd_create", {"--host-numa-node=0"}},
+      {{{"mapping.map", ENOMEM, 0, kAlways}}, kExitFailure, "mapping", {"--host-numa-node=0"}},
+  };
+  return *cases;
+}
+
+// The daemon starts all the same, and serves.
+const std::vector<Fault>& HarmlessAtStart() {
+  static const auto* const faults = new std::vector<Fault>{
+      {"server.getrlimit", EPERM},
+      {"server.setrlimit", EPERM},
+      {"signals.sigwaitinfo", EINTR, 0, 3},
+      {"acceptor.open_reserve", EMFILE, 0, 2},
+      {"runtime_dir.fstat_lock", EIO},
+      {"accept_loop.getrlimit", EPERM, 0, kAlways},
+      {"service_manager.listen_fds", EIO},
+      {"service_manager.notify", ENOENT},
+      {"service_manager.notify_with_fds", ENOENT},
+  };
+  return *faults;
+}
+
+// The daemon stops all the same, whatever fails together, and the next one starts.
+const std::vector<std::vector<Fault>>& HarmlessAtStop() {
+  static const auto* const faults = new std::vector<std::vector<Fault>>{
+      {{"runtime_dir.unlink", EROFS, 0, kAlways}, {"runtime_dir.rmdir", EBUSY}, {"signals.sigtimedwait", EINTR, 0, 3}},
+      {{"thread.start", EAGAIN}, {"state_file.unlink", EROFS}, {"state_file.unlink_leftover", EROFS}},
+  };
+  return *faults;
+}
+
+// A daemon starts after another was killed, and serves; what becomes of the other's session is in the log.
+struct RestartCase {
+  std::vector<Fault> faults;
+  const char* log;
+};
+
+const std::vector<RestartCase>& RestartCases() {
+  static const auto* const cases = new std::vector<RestartCase>{
+      {{{"state_file.open", EACCES}}, "state_refused"},
+      {{{"state_file.open", EACCES}, {"state_file.quarantine", EROFS}}, "state_refused"},
+      {{{"state_file.fstat", EIO}}, "cannot look at"},
+      {{{"state_file.read", EIO}}, "cannot read"},
+      {{{"process.pidfd_open", ESRCH}}, "session_process_ended"},
+      {{{"process.pidfd_open", EMFILE}}, "session_handed_back"},
+      {{{"shared_memory.get_seals", EIO}}, "hand_back_refused"},
+      {{{"shared_memory.fstat_to_check", EIO}}, "hand_back_refused"},
+  };
+  return *cases;
+}
+
+// --- A daemon that serves ---
+
+// A step of a client's life (whole_life.h) fails, or none: step "".
+struct LifeCase {
+  std::vector<Fault> faults;
+  const char* step = "";
+  StatusCode code = StatusCode::OK;
+  const char* message = "";
+};
+
+const std::vector<LifeCase>& LifeCases() {
+  static const auto* const cases = new std::vector<LifeCase>{
+      // A connection to a8a.sock.
+      {{{"acceptor.accept", ECONNABORTED}}},
+      {{{"acceptor.accept", EMFILE}}, "connect", StatusCode::UNAVAILABLE},
+      {{{"acceptor.accept", EMFILE}, {"acceptor.accept_to_drop", EMFILE}}},
+      {{{"acceptor.peercred", EIO}}, "connect", StatusCode::UNAVAILABLE},
+      {{{"acceptor.peerpidfd", ENODATA}}, "connect", StatusCode::UNAVAILABLE},
+      {{{"acceptor.peerpidfd", EMFILE}}, "connect", StatusCode::UNAVAILABLE},
+      {{{"acceptor.peerpidfd", EPERM}}, "attach", StatusCode::FAILED_PRECONDITION, "gives no handle of process"},
+      {{{"acceptor.peerpidfd", ENOPROTOOPT}}},
+      {{{"acceptor.peerpidfd", ENOPROTOOPT}, {"acceptor.pidfd_open", ESRCH}}, "connect", StatusCode::UNAVAILABLE},
+      {{{"acceptor.peerpidfd", ENOPROTOOPT}, {"acceptor.poll", ENOMEM}}, "connect", StatusCode::UNAVAILABLE},
+      {{{"accept_loop.dup", EMFILE}}},
+      {{{"accept_loop.dup", EMFILE}, {"accept_loop.dup_from_first", EMFILE}}, "connect", StatusCode::UNAVAILABLE},
+      {{{"connection_registry.fstat", EIO}}, "connect", StatusCode::UNAVAILABLE},
+      {{{"connection_registry.fstat_again", EIO}}},
+      {{{"stats_reader.open", EMFILE}}},
+      // A session.
+      {{{"attach_stream.dup", EMFILE}}, "attach", StatusCode::RESOURCE_EXHAUSTED, "no descriptor left to watch"},
+      {{{"epoll_thread.add", ENOSPC}}, "attach", StatusCode::RESOURCE_EXHAUSTED, "cannot watch another process"},
+      {{{"epoll_thread.remove", ENOENT}}},
+      {{{"epoll_thread.wait", EINTR}}},
+      // A buffer.
+      {{{"shared_memory.memfd_create", EMFILE}}, "register", StatusCode::RESOURCE_EXHAUSTED, "memfd_create of"},
+      {{{"shared_memory.memfd_create", EINVAL}}},
+      {{{"shared_memory.memfd_create", EINVAL}, {"shared_memory.memfd_create_before_6_3", ENFILE}},
+       "register",
+       StatusCode::RESOURCE_EXHAUSTED,
+       "memfd_create of"},
+      {{{"shared_memory.ftruncate", ENOSPC}}, "register", StatusCode::RESOURCE_EXHAUSTED, "sizing shared memory"},
+      {{{"shared_memory.ftruncate", EINVAL}}, "register", StatusCode::INTERNAL, "sizing shared memory"},
+      {{{"shared_memory.add_seals", EPERM}}, "register", StatusCode::INTERNAL, "sealing shared memory"},
+      {{{"ticket_table.getrandom", EINTR}}},
+      {{{"shared_memory.fstat", EIO}}},
+      // The state that the next daemon would take up.
+      {{{"state_file.create", ENOSPC}}},
+      {{{"state_file.write", ENOSPC}, {"state_file.unlink_new", EROFS}}},
+      {{{"state_file.rename", EROFS}}},
+      // fd.sock. A connection takes two calls of accept: the second finds that no other waits.
+      {{{"acceptor.accept", ENFILE, 2}}, "redeem", StatusCode::UNAVAILABLE},
+      {{{"acceptor.peercred", EIO, 1}}, "redeem", StatusCode::UNAVAILABLE},
+      {{{"epoll_thread.add", ENOSPC, 1}}, "redeem", StatusCode::UNAVAILABLE},
+      {{{"core_buffers.dup", EMFILE}}, "redeem", StatusCode::RESOURCE_EXHAUSTED, "duplicating the buffer's descriptor"},
+      {{{"core_buffers.dup", EMFILE, 1}}, "redeem window", StatusCode::RESOURCE_EXHAUSTED, "duplicating"},
+      {{{"fd_server.peek", EINTR}}},
+      {{{"fd_server.recvmsg", EINTR}}},
+      {{{"fd_server.recvmsg", ECONNRESET}}, "redeem", StatusCode::UNAVAILABLE},
+      {{{"fd_server.sendmsg", EAGAIN}}, "redeem", StatusCode::UNAVAILABLE},
+      {{{"fd_server.sendmsg", ENOBUFS, 2}}, "malformed", StatusCode::UNAVAILABLE},
+      {{{"fd_server.shutdown", ENOTCONN}}},
+      {{{"fd_server.recv", ECONNRESET}}},
+      // A group: its rank's flags, its control segment; then a window.
+      {{{"shared_memory.memfd_create", ENFILE, 1}}, "join", StatusCode::RESOURCE_EXHAUSTED, "memfd_create of"},
+      {{{"shared_memory.memfd_create", ENFILE, 2}}, "join", StatusCode::RESOURCE_EXHAUSTED, "memfd_create of"},
+      {{{"control_segment.map", ENOMEM}}, "join", StatusCode::RESOURCE_EXHAUSTED, "control segment of group"},
+      {{{"shared_memory.memfd_create", ENFILE, 3}}, "window", StatusCode::RESOURCE_EXHAUSTED, "memfd_create of"},
+      // The config file.
+      {{{"config_file.open", EACCES}}, "reload", StatusCode::FAILED_PRECONDITION, "cannot open config file"},
+      {{{"config_file.read", EIO}}, "reload", StatusCode::FAILED_PRECONDITION, "cannot read config file"},
+  };
+  return *cases;
+}
+
+// With huge pages, whose allocation takes more calls.
+const std::vector<LifeCase>& HugePagesCases() {
+  static const auto* const cases = new std::vector<LifeCase>{
+      {{{"mapping.reserve", ENOMEM}}, "register", StatusCode::RESOURCE_EXHAUSTED, "mapping 2097152 bytes"},
+      {{{"mapping.map", ENOMEM}}, "register", StatusCode::RESOURCE_EXHAUSTED, "mapping 2097152 bytes"},
+      {{{"host_memory.populate", EFAULT}}, "register", StatusCode::RESOURCE_EXHAUSTED, "allocating the pages"},
+      {{{"host_memory.populate", EINVAL}}, "register", StatusCode::INTERNAL, "allocating the pages"},
+      {{{"host_memory.collapse", EINVAL}}},
+  };
+  return *cases;
+}
+
+const std::vector<LifeCase>& NumaCases() {
+  static const auto* const cases = new std::vector<LifeCase>{
+      {{{"host_memory.mbind", ENOMEM}}, "register", StatusCode::RESOURCE_EXHAUSTED, "binding host memory"},
+      {{{"host_memory.mbind", EPERM}}, "register", StatusCode::INTERNAL, "binding host memory"},
+  };
+  return *cases;
+}
+
+// The device turns unhealthy, with the reason in the log, and healthy again.
+struct ProbeCase {
+  std::string failpoint;
+  int error;
+  const char* log;
+};
+
+const std::vector<ProbeCase>& ProbeCases() {
+  static const auto* const cases = new std::vector<ProbeCase>{
+      {"shared_memory.memfd_create", EMFILE, "memfd_create of"},
+      {"mapping.map", ENOMEM, "mapping"},
+      {"host_memory.dup", EMFILE, "duplicating a descriptor"},
+  };
+  return *cases;
+}
+
+// --- GPU memory ---
+
+const std::vector<LifeCase>& CudaCases() {
+  static const auto* const cases = new std::vector<LifeCase>{
+      {{{"cuda_memory.set_cloexec", EBADF}}, "register", StatusCode::INTERNAL, "the driver's descriptor"},
+      {{{"core_buffers.dup", EMFILE}}, "redeem", StatusCode::RESOURCE_EXHAUSTED, "duplicating"},
+  };
+  return *cases;
+}
+
+const std::vector<ProbeCase>& CudaProbeCases() {
+  static const auto* const cases = new std::vector<ProbeCase>{
+      {"cuda_memory.dup", EMFILE, "no file descriptor left"},
+  };
+  return *cases;
+}
+
+constexpr int kOutOfMemory = 2;
+constexpr int kUnavailable = 46;
+constexpr int kOperatingSystem = 304;
+constexpr int kUnknown = 999;
+
+// A driver call fails with `result`; the fake driver does that itself, by the name of the call. At the start: exit
+// status 1 with `message` in the log.
+struct DriverCase {
+  std::string call;
+  int result;
+  const char* step;
+  StatusCode code;
+  const char* message;
+};
+
+const std::vector<DriverCase>& DriverCases() {
+  static const auto* const cases = new std::vector<DriverCase>{
+      {"cuDriverGetVersion", kUnknown, "start", {}, "for its version"},
+      {"cuInit", kUnknown, "start", {}, "initializing"},
+      {"cuDeviceGetCount", kUnknown, "start", {}, "counting CUDA devices"},
+      {"cuDeviceGetUuid_v2", kUnknown, "start", {}, "asking CUDA device 0 what it is"},
+      {"cuDeviceGetUuid", kUnknown, "start", {}, "asking CUDA device 0 what it is"},
+      {"cuDeviceGetName", kUnknown, "start", {}, "asking CUDA device 0 what it is"},
+      {"cuDeviceGetAttribute", kUnknown, "start", {}, "asking CUDA device 0 what it is"},
+      {"cuDeviceTotalMem_v2", kUnknown, "start", {}, "asking CUDA device 0 what it is"},
+      {"cuMemGetAllocationGranularity", kUnknown, "start", {}, "asking for the granularity"},
+      {"cuMemCreate", kOutOfMemory, "register", StatusCode::RESOURCE_EXHAUSTED, "out of GPU memory"},
+      {"cuMemCreate", kUnavailable, "register", StatusCode::UNAVAILABLE, "allocating"},
+      {"cuMemExportToShareableHandle", kOperatingSystem, "register", StatusCode::INTERNAL, "sharing"},
+      // Nothing can be done about it, and the descriptor is what counts.
+      {"cuMemRelease", kUnknown, "", StatusCode::OK, ""},
+      {"cuMemImportFromShareableHandle", kUnknown, "probe", {}, "importing its own memory"},
+      {"cuMemGetAllocationPropertiesFromHandle", kUnknown, "probe", {}, "asking what was imported"},
+  };
+  return *cases;
+}
+
+DaemonProcess::Options MakeOptions(std::vector<std::string> flags, std::string runtime_dir) {
+  DaemonProcess::Options options;
+  options.flags = std::move(flags);
+  options.runtime_dir = std::move(runtime_dir);
+  return options;
+}
+
+class FailpointTest : public DaemonTest {
+ protected:
+  // Daemons are started by the tests.
+  void SetUp() override {}
+  void TearDown() override {
+    client_.reset();
+    daemon_.reset();
+  }
+
+  std::string ConfigFlag() {
+    const std::string path = directory_.path() + "/a8a.toml";
+    std::ofstream(path) << "\n";
+    return absl::StrCat("--config=", path);
+  }
+
+  // Starts a daemon that is about to make a call fail or to serve. Returns whether one has failed.
+  bool SpawnsAndFails(const std::vector<Fault>& faults, const DaemonProcess::Options& options) {
+    board_.Order(faults);
+    absl::StatusOr<std::unique_ptr<DaemonProcess>> daemon = DaemonProcess::Spawn(options);
+    EXPECT_TRUE(daemon.ok()) << daemon.status();
+    daemon_ = *std::move(daemon);
+    EXPECT_TRUE(Eventually([&] { return board_.AllFired() || absl::StrContains(daemon_->log(), " serving "); }));
+    return board_.AllFired();
+  }
+  void ExpectStartFails(const StartCase& expected, const std::string& runtime_dir) {
+    const absl::StatusOr<ExitState> state = daemon_->Wait();
+    ASSERT_TRUE(state.ok()) << state.status();
+    EXPECT_EQ(state->code, expected.exit_status) << "signal " << state->signal << "; " << daemon_->log();
+    EXPECT_THAT(daemon_->log(), HasSubstr(expected.log));
+    EXPECT_EQ(std::filesystem::exists(runtime_dir), expected.left_behind == LeftBehind::kLockFile);
+    std::filesystem::remove_all(runtime_dir);
+  }
+
+  // What a daemon holds that has no client but this test's.
+  std::map<std::string, long> IdleFootprint() {
+    constexpr long kIdleSockets = 3;  // two that listen, and client_'s connection
+    std::map<std::string, long> footprint;
+    EXPECT_TRUE(Eventually([&] {
+      footprint = Footprint(*daemon_, *client_);
+      return footprint["sockets"] == kIdleSockets && footprint["memfds"] == 0;
+    })) << ::testing::PrintToString(footprint);
+    return footprint;
+  }
+  // What ends takes a moment to be gone.
+  void ExpectNothingLeaked(const std::map<std::string, long>& before) {
+    std::map<std::string, long> after;
+    EXPECT_TRUE(Eventually([&] {
+      after = Footprint(*daemon_, *client_);
+      return after == before;
+    })) << ::testing::PrintToString(after)
+        << ", before: " << ::testing::PrintToString(before);
+  }
+
+  void WalkLives(const std::vector<LifeCase>& cases, const std::string& device) {
+    ExpectWholeLife(device);
+    ExpectWholeLife(device);
+    const std::map<std::string, long> before = IdleFootprint();
+    for (const LifeCase& expected : cases) {
+      SCOPED_TRACE(absl::StrCat(expected.faults.back().failpoint, " = ", expected.faults.back().error, " after ",
+                                expected.faults.back().skip));
+      board_.Order(expected.faults);
+      ExpectOutcome(expected, LiveWholeLife(*daemon_, device));
+      EXPECT_TRUE(Eventually([&] { return board_.AllFired(); }));
+      board_.Withdraw();
+      ExpectWholeLife(device);
+      ExpectNothingLeaked(before);
+      if (HasFailure()) return;
+    }
+  }
+  static void ExpectOutcome(const LifeCase& expected, const Outcome& outcome) {
+    EXPECT_EQ(outcome.step, expected.step);
+    EXPECT_THAT(outcome.status, HasCodeAndText(expected.code, expected.message));
+  }
+  void ExpectWholeLife(const std::string& device) { ExpectOutcome(LifeCase(), LiveWholeLife(*daemon_, device)); }
+
+  bool Healthy(const std::string& device) const {
+    return client_->Health(absl::StrCat("device/", device)) == grpc::health::v1::HealthCheckResponse::SERVING;
+  }
+  // `fail` makes probes fail, `mend` ends that.
+  void ExpectUnhealthyMeanwhile(const std::string& device, const char* log, const std::function<void()>& fail,
+                                const std::function<void()>& mend) {
+    EXPECT_TRUE(Eventually([&] { return Healthy(device); }));
+    fail();
+    EXPECT_TRUE(Eventually([&] { return !Healthy(device); }));
+    EXPECT_TRUE(daemon_->WaitForLog(log)) << daemon_->log();
+    mend();
+    EXPECT_TRUE(Eventually([&] { return Healthy(device); }));
+  }
+  void WalkProbes(const std::vector<ProbeCase>& cases, const std::string& device) {
+    const std::map<std::string, long> before = IdleFootprint();
+    for (const ProbeCase& expected : cases) {
+      SCOPED_TRACE(expected.failpoint);
+      ExpectUnhealthyMeanwhile(
+          device, expected.log,
+          [&] {
+            board_.Order({{expected.failpoint, expected.error, 0, kAlways}});
+          },
+          [&] { board_.Withdraw(); });
+    }
+    ExpectNothingLeaked(before);
+  }
+
+  TempDir directory_;
+  FailpointBoard board_;
+};
+
+TEST_F(FailpointTest, AStartThatFailsSaysWhyAndLeavesNothingBehind) {
+  const std::string runtime_dir = directory_.path() + "/run";
+  for (const StartCase& expected : StartCases()) {
+    std::vector<Fault> faults = expected.faults;
+    SCOPED_TRACE(faults.back().failpoint);
+    while (SpawnsAndFails(faults, MakeOptions(expected.flags, runtime_dir))) {
+      ExpectStartFails(expected, runtime_dir);
+      if (HasFailure()) return;
+      ++faults.front().skip;
+      if (faults.size() > 1 || faults.front().count == kAlways) break;
+    }
+    EXPECT_GT(faults.front().skip, 0) << "no call failed";
+    daemon_->Kill();
+    std::filesystem::remove_all(runtime_dir);
+  }
+}
+
+TEST_F(FailpointTest, AStartGoesOnWithoutWhatItCanDoWithout) {
+  // A service manager that has gone.
+  ::setenv("NOTIFY_SOCKET", "/nonexistent/notify", /*overwrite=*/1);
+  for (const Fault& fault : HarmlessAtStart()) {
+    SCOPED_TRACE(fault.failpoint);
+    board_.Order({fault});
+    StartDaemon({ConfigFlag()});
+
+    ExpectWholeLife("host");
+    EXPECT_TRUE(board_.AllFired());
+
+    daemon_.reset();
+  }
+  ::unsetenv("NOTIFY_SOCKET");
+}
+
+TEST_F(FailpointTest, ARestartGoesOnWithoutWhatItCannotTakeUp) {
+  const std::string runtime_dir = directory_.path() + "/run";
+  for (const RestartCase& expected : RestartCases()) {
+    SCOPED_TRACE(expected.faults.back().failpoint);
+    const DaemonProcess::Options options =
+        MakeOptions({ConfigFlag(), "--drain-timeout=50ms", "--health-interval=1h"}, runtime_dir);
+    absl::StatusOr<std::unique_ptr<DaemonProcess>> killed = DaemonProcess::Start(options);
+    ASSERT_TRUE(killed.ok()) << killed.status();
+    const auto client = Client::Connect({.runtime_dir = runtime_dir});
+    ASSERT_TRUE(client.ok()) << client.status();
+    const auto buffer = (*client)->RegisterBuffer({.size_bytes = 4096, .device = Device::Host()});
+    ASSERT_TRUE(buffer.ok()) << buffer.status();
+    (*killed)->Kill();
+    board_.Order(expected.faults);
+
+    absl::StatusOr<std::unique_ptr<DaemonProcess>> daemon = DaemonProcess::Start(options);
+
+    ASSERT_TRUE(daemon.ok()) << daemon.status();
+    daemon_ = *std::move(daemon);
+    EXPECT_TRUE(daemon_->WaitForLog(expected.log, absl::Seconds(20))) << daemon_->log();
+    EXPECT_TRUE(board_.AllFired());
+    board_.Withdraw();
+    ExpectWholeLife("host");
+    daemon_.reset();
+    std::filesystem::remove_all(runtime_dir);
+  }
+}
+
+// One that failed before it had taken the state up used to save an empty one in its place.
+TEST_F(FailpointTest, AStartThatFailsLeavesTheStateToTheNext) {
+  const DaemonProcess::Options options = MakeOptions({"--drain-timeout=50ms"}, directory_.path() + "/run");
+  absl::StatusOr<std::unique_ptr<DaemonProcess>> killed = DaemonProcess::Start(options);
+  ASSERT_TRUE(killed.ok()) << killed.status();
+  const auto client = Client::Connect({.runtime_dir = options.runtime_dir});
+  ASSERT_TRUE(client.ok()) << client.status();
+  const auto buffer = (*client)->RegisterBuffer({.size_bytes = 4096, .device = Device::Host()});
+  ASSERT_TRUE(buffer.ok()) << buffer.status();
+  (*killed)->Kill();
+  for (const char* failpoint : {"thread.start", "epoll_thread.create", "runtime_dir.bind"}) {
+    SCOPED_TRACE(failpoint);
+    EXPECT_TRUE(SpawnsAndFails({{failpoint, EMFILE}}, options));
+    const absl::StatusOr<ExitState> state = daemon_->Wait();
+    ASSERT_TRUE(state.ok()) << state.status();
+    EXPECT_EQ(state->code, kExitFailure);
+  }
+  board_.Withdraw();
+
+  absl::StatusOr<std::unique_ptr<DaemonProcess>> daemon = DaemonProcess::Start(options);
+
+  ASSERT_TRUE(daemon.ok()) << daemon.status();
+  EXPECT_TRUE((*daemon)->WaitForLog("session_handed_back", absl::Seconds(20))) << (*daemon)->log();
+}
+
+TEST_F(FailpointTest, AStopEndsInOrderWhateverFails) {
+  const std::string runtime_dir = directory_.path() + "/run";
+  for (const std::vector<Fault>& faults : HarmlessAtStop()) {
+    SCOPED_TRACE(faults.front().failpoint);
+    absl::StatusOr<std::unique_ptr<DaemonProcess>> daemon =
+        DaemonProcess::Start(MakeOptions({"--drain-timeout=50ms"}, runtime_dir));
+    ASSERT_TRUE(daemon.ok()) << daemon.status();
+    // The stop waits for the group, and so takes long enough to be seen.
+    client_ = std::make_unique<DaemonClient>((*daemon)->grpc_address());
+    const std::unique_ptr<Session> session = client_->Attach();
+    MustFormGroup("alone", {session.get()});
+    board_.Order(faults);
+
+    const absl::StatusOr<ExitState> state = (*daemon)->Stop();
+
+    ASSERT_TRUE(state.ok()) << state.status();
+    EXPECT_EQ(state->code, kExitOk) << (*daemon)->log();
+    EXPECT_THAT((*daemon)->log(), HasSubstr(" stopped"));
+    EXPECT_TRUE(board_.AllFired());
+    board_.Withdraw();
+    EXPECT_TRUE(DaemonProcess::Start(MakeOptions({}, runtime_dir)).ok());
+    std::filesystem::remove_all(runtime_dir);
+  }
+}
+
+TEST_F(FailpointTest, AFailedCallFailsOneRequestAndLeaksNothing) {
+  StartDaemon({ConfigFlag(), "--health-interval=1h"});
+
+  WalkLives(LifeCases(), "host");
+
+  EXPECT_THAT(daemon_->log(), HasSubstr("state_not_saved"));
+  EXPECT_THAT(daemon_->log(), HasSubstr("state_saved_again"));
+  // Of this test's process, by client_'s connection.
+  EXPECT_TRUE(Eventually([&] { return CountPidfds(daemon_->pid()) == 1; })) << CountPidfds(daemon_->pid());
+}
+
+TEST_F(FailpointTest, AFailedCallFailsOneRequestWithHugePages) {
+  StartDaemon({ConfigFlag(), "--health-interval=1h", "--host-huge-pages=transparent"});
+
+  WalkLives(HugePagesCases(), "host");
+}
+
+TEST_F(FailpointTest, AFailedCallFailsOneRequestOnANumaNode) {
+  const auto can_bind = DaemonProcess::Start(MakeOptions({"--host-numa-node=0"}, directory_.path() + "/trial"));
+  if (!can_bind.ok() && absl::StrContains(can_bind.status().message(), "CAP_SYS_NICE")) {
+    GTEST_SKIP() << "memory cannot be bound to a NUMA node here";
+  }
+  StartDaemon({ConfigFlag(), "--health-interval=1h", "--host-numa-node=0"});
+
+  WalkLives(NumaCases(), "host");
+}
+
+TEST_F(FailpointTest, AFailedProbeMakesTheDeviceUnhealthyUntilOneSucceeds) {
+  StartDaemon({"--health-interval=50ms"});
+
+  WalkProbes(ProbeCases(), "host");
+}
+
+// With the fake driver instead of libcuda.so.1.
+class CudaFailpointTest : public FailpointTest {
+ protected:
+  CudaFailpointTest() { ::setenv("LD_LIBRARY_PATH", A8A_FAKE_LIBCUDA_DIR, /*overwrite=*/1); }
+  ~CudaFailpointTest() override { ::unsetenv("LD_LIBRARY_PATH"); }
+
+  void StartCudaDaemon(const std::string& health_interval) {
+    StartDaemon({ConfigFlag(), "--backend=cuda", "--health-interval=" + health_interval});
+  }
+  void FailCall(const DriverCase& expected) const {
+    driver_.Script(absl::StrCat("fail ", expected.call, " ", expected.result, "\n"));
+  }
+
+  const cuda::FakeLibcuda driver_{A8A_FAKE_LIBCUDA_DIR "/libcuda.so.1", directory_.path() + "/script"};
+};
+
+TEST_F(CudaFailpointTest, ADriverThatFailsAtTheStartIsNamed) {
+  for (const DriverCase& expected : DriverCases()) {
+    if (expected.step != std::string("start")) continue;
+    SCOPED_TRACE(expected.call);
+    FailCall(expected);
+    const std::string runtime_dir = directory_.path() + "/run";
+
+    absl::StatusOr<std::unique_ptr<DaemonProcess>> daemon =
+        DaemonProcess::Spawn(MakeOptions({"--backend=cuda"}, runtime_dir));
+    ASSERT_TRUE(daemon.ok()) << daemon.status();
+    daemon_ = *std::move(daemon);
+
+    ExpectStartFails({.faults = {}, .exit_status = kExitFailure, .log = expected.message}, runtime_dir);
+  }
+}
+
+TEST_F(CudaFailpointTest, AFailedCallFailsOneRequestAndLeaksNothing) {
+  StartCudaDaemon("1h");
+  WalkLives(CudaCases(), "cuda:0");
+  for (const DriverCase& expected : DriverCases()) {
+    if (expected.step == std::string("start") || expected.step == std::string("probe")) continue;
+    SCOPED_TRACE(expected.call);
+    const std::map<std::string, long> before = IdleFootprint();
+
+    FailCall(expected);
+    const Outcome outcome = LiveWholeLife(*daemon_, "cuda:0");
+    driver_.Script("");
+
+    ExpectOutcome({.faults = {}, .step = expected.step, .code = expected.code, .message = expected.message}, outcome);
+    ExpectWholeLife("cuda:0");
+    ExpectNothingLeaked(before);
+  }
+}
+
+// The driver says no more than that a system call failed.
+TEST_F(CudaFailpointTest, ADriverWithoutDescriptorsIsOutOfDescriptors) {
+  StartCudaDaemon("1h");
+  driver_.Script(absl::StrCat("fail cuMemExportToShareableHandle ", kOperatingSystem, "\n"));
+  board_.Order({{"cuda_memory.dup_to_try", EMFILE}});
+
+  ExpectOutcome({.faults = {},
+                 .step = "register",
+                 .code = StatusCode::RESOURCE_EXHAUSTED,
+                 .message = "the daemon has no file descriptor left"},
+                LiveWholeLife(*daemon_, "cuda:0"));
+}
+
+TEST_F(CudaFailpointTest, AFailedProbeMakesTheDeviceUnhealthyUntilOneSucceeds) {
+  StartCudaDaemon("50ms");
+  WalkProbes(CudaProbeCases(), "cuda:0");
+  for (const DriverCase& expected : DriverCases()) {
+    if (expected.step != std::string("probe")) continue;
+    SCOPED_TRACE(expected.call);
+    ExpectUnhealthyMeanwhile(
+        "cuda:0", expected.message, [&] { FailCall(expected); }, [&] { driver_.Script(""); });
+  }
+}
+
+std::set<std::string> WalkedFailpoints() {
+  std::set<std::string> walked = {"cuda_memory.dup_to_try"};
+  for (const StartCase& start : StartCases()) {
+    for (const Fault& fault : start.faults) walked.insert(fault.failpoint);
+  }
+  for (const auto* cases : {&LifeCases(), &HugePagesCases(), &NumaCases(), &CudaCases()}) {
+    for (const LifeCase& life : *cases) {
+      for (const Fault& fault : life.faults) walked.insert(fault.failpoint);
+    }
+  }
+  for (const auto* cases : {&ProbeCases(), &CudaProbeCases()}) {
+    for (const ProbeCase& probe : *cases) walked.insert(probe.failpoint);
+  }
+  for (const RestartCase& restart : RestartCases()) {
+    for (const Fault& fault : restart.faults) walked.insert(fault.failpoint);
+  }
+  for (const Fault& fault : HarmlessAtStart()) walked.insert(fault.failpoint);
+  for (const std::vector<Fault>& faults : HarmlessAtStop()) {
+    for (const Fault& fault : faults) walked.insert(fault.failpoint);
+  }
+  return walked;
+}
+
+TEST_F(FailpointTest, EveryFailpointIsWalked) {
+  StartDaemon({});
+
+  EXPECT_EQ(WalkedFailpoints(), board_.Names());
+}
+
+TEST_F(CudaFailpointTest, EveryDriverCallIsWalked) {
+  const std::string trace = directory_.path() + "/trace";
+  driver_.Script(absl::StrCat("trace ", trace, "\n"));
+  StartCudaDaemon("1h");
+  ExpectWholeLife("cuda:0");
+
+  std::set<std::string> made;
+  std::ifstream file(trace);
+  for (std::string call; std::getline(file, call);) made.insert(call);
+  std::set<std::string> walked;
+  for (const DriverCase& expected : DriverCases()) walked.insert(expected.call);
+
+  EXPECT_EQ(walked, made);
+}
+
+}  // namespace
+}  // namespace a8a::testing
