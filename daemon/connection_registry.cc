@@ -55,6 +55,7 @@ void ConnectionRegistry::Shutdown(absl::string_view peer) const {
   const MutexLock lock(&mutex_);
   const auto entry = entries_.find(*number);
   if (entry == entries_.end() || SocketInode(*number) != entry->second.inode) return;
+  // Fails where the peer was faster.
   static_cast<void>(A8A_FAILPOINT("connection_registry.shutdown", ::shutdown(*number, SHUT_RDWR)));
 }
 

@@ -26,9 +26,10 @@ constexpr std::size_t kStartFieldAfterName = 22 - 3;
 }  // namespace
 
 std::string ReadProcFile(const std::string& path) {
-  const UniqueFd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  const UniqueFd fd(A8A_FAILPOINT("process.open", ::open(path.c_str(), O_RDONLY | O_CLOEXEC)));
   std::array<char, 4096> text = {};
-  const ssize_t size = fd.valid() ? ::read(fd.get(), text.data(), text.size()) : 0;
+  if (!fd.valid()) return "";
+  const ssize_t size = A8A_FAILPOINT("process.read", ::read(fd.get(), text.data(), text.size()));
   return {text.data(), static_cast<std::size_t>(std::max<ssize_t>(size, 0))};
 }
 

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "daemon/exiting_process.h"
+#include "daemon/failpoint.h"
 #include "kernels/base/status_macros.h"
 
 namespace a8a::daemon {
@@ -47,7 +48,9 @@ bool ProcessWatcher::IsExiting(std::uint64_t session_id) {
   {
     const MutexLock lock(&mutex_);
     const auto entry = pidfds_.find(session_id);
-    if (entry != pidfds_.end()) pidfd = UniqueFd(::fcntl(entry->second.get(), F_DUPFD_CLOEXEC, 0));
+    if (entry != pidfds_.end()) {
+      pidfd = UniqueFd(A8A_FAILPOINT("process_watcher.dup", ::fcntl(entry->second.get(), F_DUPFD_CLOEXEC, 0)));
+    }
   }
   return pidfd.valid() && daemon::IsExiting(pidfd.get());
 }

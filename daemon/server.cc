@@ -66,7 +66,9 @@ constexpr std::chrono::milliseconds kCallsEndTimeout{500};
 // for the daemon itself.
 int DescriptorMaxPerUid() {
   rlimit limit = {};
-  if (::getrlimit(RLIMIT_NOFILE, &limit) != 0) return 0;
+  if (A8A_FAILPOINT("server.getrlimit_per_uid", ::getrlimit(RLIMIT_NOFILE, &limit)) != 0) {
+    return std::numeric_limits<int>::max();
+  }
   return static_cast<int>(std::min<rlim_t>(limit.rlim_cur / 2, std::numeric_limits<int>::max()));
 }
 

@@ -99,6 +99,7 @@ const std::vector<Fault>& HarmlessAtStart() {
   static const auto* const faults = new std::vector<Fault>{
       {"server.getrlimit", EPERM},
       {"server.setrlimit", EPERM},
+      {"server.getrlimit_per_uid", EPERM},
       {"signals.sigwaitinfo", EINTR, 0, 3},
       {"acceptor.open_reserve", EMFILE, 0, 2},
       {"runtime_dir.fstat_lock", EIO},
@@ -156,6 +157,9 @@ const std::vector<LifeCase>& LifeCases() {
       {{{"acceptor.accept", EMFILE}}, "connect", StatusCode::UNAVAILABLE},
       {{{"acceptor.accept", EMFILE}, {"acceptor.accept_to_drop", EMFILE}}},
       {{{"acceptor.peercred", EIO}}, "connect", StatusCode::UNAVAILABLE},
+      {{{"acceptor.peergroups", EIO}}, "connect", StatusCode::UNAVAILABLE},
+      {{{"acceptor.peergroups", ERANGE}}},
+      {{{"acceptor.peergroups", ERANGE}, {"acceptor.peergroups_again", EIO}}, "connect", StatusCode::UNAVAILABLE},
       {{{"acceptor.peerpidfd", ENODATA}}, "connect", StatusCode::UNAVAILABLE},
       {{{"acceptor.peerpidfd", EMFILE}}, "connect", StatusCode::UNAVAILABLE},
       {{{"acceptor.peerpidfd", EPERM}}, "attach", StatusCode::FAILED_PRECONDITION, "gives no handle of process"},
@@ -168,6 +172,8 @@ const std::vector<LifeCase>& LifeCases() {
       {{{"connection_registry.fstat_again", EIO}}},
       {{{"stats_reader.open", EMFILE}}},
       // A session.
+      {{{"process.open", EACCES}}},
+      {{{"process.read", EIO}}},
       {{{"attach_stream.dup", EMFILE}}, "attach", StatusCode::RESOURCE_EXHAUSTED, "no descriptor left to watch"},
       {{{"epoll_thread.add", ENOSPC}}, "attach", StatusCode::RESOURCE_EXHAUSTED, "cannot watch another process"},
       {{{"epoll_thread.remove", ENOENT}}},
@@ -477,6 +483,19 @@ TEST_F(FailpointTest, ARestartGoesOnWithoutWhatItCannotTakeUp) {
   }
 }
 
+// It is left alone, as if it were not known whether its process is about to end.
+TEST_F(FailpointTest, ASessionWhoseStreamBreaksIsKeptWithoutADescriptorToLookAtItsProcess) {
+  StartDaemon({ConfigFlag(), "--drain-timeout=50ms"});
+  auto session = client_->Attach();
+  ASSERT_NE(session->id(), 0U);
+  board_.Order({{"process_watcher.dup", EMFILE}});
+
+  session.reset();
+
+  EXPECT_TRUE(Eventually([&] { return board_.AllFired(); }));
+  EXPECT_EQ(client_->Stats().sessions_size(), 1);
+}
+
 // One that failed before it had taken the state up used to save an empty one in its place.
 TEST_F(FailpointTest, AStartThatFailsLeavesTheStateToTheNext) {
   const DaemonProcess::Options options = MakeOptions({"--drain-timeout=50ms"}, directory_.path() + "/run");
@@ -635,7 +654,8 @@ TEST_F(CudaFailpointTest, AFailedProbeMakesTheDeviceUnhealthyUntilOneSucceeds) {
 }
 
 std::set<std::string> WalkedFailpoints() {
-  std::set<std::string> walked = {"cuda_memory.dup_to_try"};
+  // The last takes a flood of 2048 refusals to reach, and nothing depends on what it returns.
+  std::set<std::string> walked = {"cuda_memory.dup_to_try", "process_watcher.dup", "connection_registry.shutdown"};
   for (const StartCase& start : StartCases()) {
     for (const Fault& fault : start.faults) walked.insert(fault.failpoint);
   }
