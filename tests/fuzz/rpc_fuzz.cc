@@ -42,6 +42,8 @@ constexpr Caller kCallers[] = {
 struct Threads {
   Executor ends{{.name = "ends", .thread_count = 1, .queue_max = 1}};
   std::unique_ptr<ProcessWatcher> watcher = ProcessWatcher::Start([](std::uint64_t) {}).value();
+
+  Threads() { A8A_CHECK(ends.Start().ok(), "no thread"); }
 };
 
 Threads& TheThreads() {
