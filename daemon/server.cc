@@ -214,6 +214,7 @@ void Server::WatchRestored(const SessionInfo& session, Core::KeptDescriptors* ke
 absl::Status Server::StartThreads() {
   A8A_RETURN_IF_ERROR(ends_.Start());
   A8A_RETURN_IF_ERROR(calls_.Start());
+  A8A_RETURN_IF_ERROR(refusals_.Start());
   A8A_RETURN_IF_ERROR(timers_.Start());
   A8A_ASSIGN_OR_RETURN(watcher_, ProcessWatcher::Start([this](std::uint64_t session_id) {
                          ends_.SubmitAlways({.uid = Executor::kDaemon},

@@ -91,6 +91,7 @@ TEST(ExecutorTest, UidsTakeTurnsHoweverMuchOneSubmits) {
   std::vector<std::uint32_t> order;
   {
     Executor executor(OneThread(8));
+    ASSERT_TRUE(executor.Start().ok());
     executor.SubmitAlways(kTurn, [&] {
       started.set_value();
       go_on.get_future().wait();
@@ -111,6 +112,7 @@ TEST(ExecutorTest, AUidLeavesOneThreadToOthers) {
   std::atomic<int> running = 0;
   std::promise<void> others;
   Executor executor({.name = "test", .thread_count = 3, .queue_max = 8});
+  ASSERT_TRUE(executor.Start().ok());
   for (int i = 0; i < 3; ++i) {
     executor.SubmitAlways(kTurn, [&] {
       ++running;
@@ -130,6 +132,7 @@ TEST(ExecutorTest, WorkWaitsForItsTimeAndHoldsUpNobodyElse) {
   std::promise<std::chrono::steady_clock::time_point> late;
   std::promise<std::chrono::steady_clock::time_point> others;
   Executor executor(OneThread(8));
+  ASSERT_TRUE(executor.Start().ok());
   executor.SubmitAlways({.uid = 1, .not_before = not_before},
                         [&] { late.set_value(std::chrono::steady_clock::now()); });
 
