@@ -2,7 +2,7 @@
 //
 //   UidCounter::Hold hold = counter.Take(uid, 2);   // counted until `hold` is destroyed
 //
-// Thread-safe. Outlives its holds.
+// Thread-safe. A hold may outlive its counter: work that a thread drops late carries one along.
 #ifndef A8A_DAEMON_UID_COUNTER_H_
 #define A8A_DAEMON_UID_COUNTER_H_
 
@@ -21,24 +21,32 @@ class UidCounter {
   using Hold = std::shared_ptr<void>;
 
   [[nodiscard]] Hold Take(std::uint32_t uid, int count) {
-    Add(uid, count);
-    return {this, [uid, count](UidCounter* counter) { counter->Add(uid, -count); }};
+    counts_->Add(uid, count);
+    return {counts_.get(), [counts = counts_, uid, count](Counts* /*counts*/) { counts->Add(uid, -count); }};
   }
 
-  [[nodiscard]] int Count(std::uint32_t uid) const {
-    const MutexLock lock(&mutex_);
-    const auto found = counts_.find(uid);
-    return found == counts_.end() ? 0 : found->second;
-  }
+  [[nodiscard]] int Count(std::uint32_t uid) const { return counts_->Of(uid); }
 
  private:
-  void Add(std::uint32_t uid, int count) {
-    const MutexLock lock(&mutex_);
-    if ((counts_[uid] += count) == 0) counts_.erase(uid);
-  }
+  class Counts {
+   public:
+    void Add(std::uint32_t uid, int count) {
+      const MutexLock lock(&mutex_);
+      if ((by_uid_[uid] += count) == 0) by_uid_.erase(uid);
+    }
 
-  mutable Mutex mutex_;
-  std::map<std::uint32_t, int> counts_ ABSL_GUARDED_BY(mutex_);  // without zeros
+    [[nodiscard]] int Of(std::uint32_t uid) const {
+      const MutexLock lock(&mutex_);
+      const auto found = by_uid_.find(uid);
+      return found == by_uid_.end() ? 0 : found->second;
+    }
+
+   private:
+    mutable Mutex mutex_;
+    std::map<std::uint32_t, int> by_uid_ ABSL_GUARDED_BY(mutex_);  // without zeros
+  };
+
+  const std::shared_ptr<Counts> counts_ = std::make_shared<Counts>();
 };
 
 }  // namespace a8a::daemon
