@@ -146,6 +146,7 @@ class Manager:
         # All the time: a daemon waits for a manager that does not listen.
         threading.Thread(target=self.listen_to_daemon, daemon=True).start()
         self.daemon = daemon
+        self.running = set()
         self.sockets = [self.listen(self.runtime_dir / pathlib.Path(value).name, KINDS[key], dict(settings(socket_unit)))
                         for key, value in settings(socket_unit) if key in KINDS]
         os.chown(self.runtime_dir, DAEMON_UID, DAEMON_UID)
@@ -167,7 +168,19 @@ class Manager:
             except BaseException as error:  # of a child that must not go on as the parent
                 print(f"cannot be confined: {error}", flush=True)
             os._exit(1)
+        self.running.add(pid)
         return pid
+
+    def end_of(self, pid):
+        """The exit status of a daemon, when it has ended."""
+        status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+        self.running.discard(pid)
+        return status
+
+    def kill_all(self):
+        for pid in list(self.running):
+            os.kill(pid, signal.SIGKILL)
+            self.end_of(pid)
 
     def exec_daemon(self):
         log = os.open(self.log_path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
@@ -207,10 +220,6 @@ class Manager:
             time.sleep(0.02)
 
 
-def end_of(pid):
-    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-
-
 def run(service, socket_unit, daemon, dp_mla, trace):
     directory = pathlib.Path(tempfile.mkdtemp(prefix="a8a-confined-"))
     os.chmod(directory, 0o755)  # every uid comes through here, and perhaps not through where this was built
@@ -218,9 +227,13 @@ def run(service, socket_unit, daemon, dp_mla, trace):
         for each in (daemon, dp_mla, trace):
             shutil.copy(each, directory)
         manager = Manager(directory, service, socket_unit, str(directory / pathlib.Path(daemon).name))
-        check_job(manager, [str(directory / pathlib.Path(dp_mla).name), "--trace", str(directory / pathlib.Path(trace).name),
-                            "--runtime-dir", str(manager.runtime_dir), "--world-size", "2", "--layers", "1",
-                            "--row-bytes-tp2dp", "512", "--row-bytes-dp2tp", "512"])
+        command = [str(directory / pathlib.Path(dp_mla).name), "--trace", str(directory / pathlib.Path(trace).name),
+                   "--runtime-dir", str(manager.runtime_dir), "--world-size", "2", "--layers", "1",
+                   "--row-bytes-tp2dp", "512", "--row-bytes-dp2tp", "512"]
+        try:
+            check_job(manager, command)
+        finally:
+            manager.kill_all()
     finally:
         shutil.rmtree(directory)
 
@@ -244,7 +257,7 @@ def check_job(manager, command):
     manager.wait_for("WATCHDOG=1")
     wait_for_steps(progress)
     os.kill(first, getattr(signal, dict(manager.unit)["RestartKillSignal"]))
-    if end_of(first) != 0:
+    if manager.end_of(first) != 0:
         sys.exit(f"FAIL: the daemon did not hand over:\n{manager.log()}")
     second = manager.start()
     manager.wait_for("READY=1", count=2)
@@ -258,7 +271,7 @@ def check_job(manager, command):
         sys.exit(f"FAIL: the main job does not pass:\n{manager.log()}")
     manager.wait_for("WATCHDOG=1", count=manager.heard.count("WATCHDOG=1") + 2)
     os.kill(second, signal.SIGTERM)
-    if end_of(second) != 0:
+    if manager.end_of(second) != 0:
         sys.exit(f"FAIL: the daemon did not stop:\n{manager.log()}")
     for text in ("_refused", "self_probe_failed"):
         if text in manager.log():
