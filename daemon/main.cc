@@ -5,13 +5,14 @@
 #include <atomic>
 #include <cstdlib>
 #include <iostream>
-#include <map>
 #include <memory>
 #include <string>
 #include <thread>
 #include <utility>
 #include <variant>
 
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
 #include "daemon/command_line.h"
@@ -33,10 +34,23 @@ constexpr absl::Duration kOneSignal = absl::Milliseconds(500);
 // How soon the end of draining is noticed.
 constexpr absl::Duration kStopPollInterval = absl::Milliseconds(10);
 
+// What came of reading the settings again, for people.
+std::string Describe(const Settings::Changes& changes) {
+  const std::string applied = changes.applied.empty() ? "nothing" : absl::StrJoin(changes.applied, ", ");
+  if (changes.needs_restart.empty()) return absl::StrCat("Settings read again, changed: ", applied);
+  return absl::StrCat("Settings read again, changed: ", applied,
+                      "; waits for a restart: ", absl::StrJoin(changes.needs_restart, ", "));
+}
+
 void ReloadConfig(Settings* settings) {
+  ServiceManager::NotifyReloading();
   const absl::StatusOr<Settings::Changes> changes = settings->Reload();
-  if (changes.ok()) return;
-  LogEvent(LogLevel::kError, "config_refused", {{"reason", std::string(changes.status().message())}});
+  const std::string outcome =
+      changes.ok() ? Describe(*changes) : absl::StrCat("Settings refused, none changed: ", changes.status().message());
+  if (!changes.ok()) {
+    LogEvent(LogLevel::kError, "config_refused", {{"reason", std::string(changes.status().message())}});
+  }
+  ServiceManager::Notify(absl::StrCat("READY=1\n", ServiceManager::StatusLine(outcome)));
 }
 
 // Returns kStop or kHandOver.
@@ -68,10 +82,9 @@ void StopServer(const Signals& signals, Server* server) {
   stopper->join();
 }
 
-int Run(const Signals& signals, const CommandLine& command_line, const Options& options,
-        std::map<std::string, UniqueFd> kept) {
+int Run(const Signals& signals, const CommandLine& command_line, const Options& options, PassedDescriptors passed) {
   Settings settings(command_line, options);
-  absl::StatusOr<std::unique_ptr<Server>> server = Server::Start(&settings, std::move(kept));
+  absl::StatusOr<std::unique_ptr<Server>> server = Server::Start(&settings, std::move(passed));
   if (!server.ok()) {
     LogEvent(LogLevel::kError, "start_failed", {{"reason", std::string(server.status().message())}});
     return kExitFailure;
@@ -88,7 +101,7 @@ int Main(int argc, const char* const* argv) {
   ::mallopt(M_ARENA_MAX, kHeapArenas);
   // First, so that every thread that is ever made inherits the mask.
   const Signals signals;
-  std::map<std::string, UniqueFd> kept = ServiceManager::TakeDescriptors();
+  PassedDescriptors passed = ServiceManager::TakeDescriptors();
   const std::variant<CommandLine, int> parsed = ParseCommandLine(argc, argv);
   if (const int* exit_status = std::get_if<int>(&parsed)) return *exit_status;
   const CommandLine& command_line = std::get<CommandLine>(parsed);
@@ -102,7 +115,7 @@ int Main(int argc, const char* const* argv) {
     std::cerr << "a8a-daemon: " << status.message() << "\n";
     return kExitFailure;
   }
-  const int exit_status = Run(signals, command_line, *options, std::move(kept));
+  const int exit_status = Run(signals, command_line, *options, std::move(passed));
   StopLog();
   return exit_status;
 }

@@ -15,6 +15,8 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/strip.h"
+#include "absl/time/clock.h"
+#include "absl/time/time.h"
 #include "daemon/failpoint.h"
 #include "kernels/base/check.h"
 #include "kernels/base/status_macros.h"
@@ -29,6 +31,9 @@ constexpr mode_t kLockFileMode = 0644;
 constexpr int kListenBacklog = 1024;
 // A lock file can vanish between open and flock when its holder ends just then; that often in a row it cannot.
 constexpr int kLockAttempts = 100;
+// A daemon that is killed gives its lock up before its sockets, microseconds apart.
+constexpr absl::Duration kDyingTime = absl::Seconds(1);
+constexpr absl::Duration kDyingPollInterval = absl::Milliseconds(5);
 
 // Returns whether it made the directory.
 absl::StatusOr<bool> MakeDirectory(const std::string& path) {
@@ -100,6 +105,50 @@ absl::StatusOr<UniqueFd> TakeLock(const std::string& directory, const std::strin
   return absl::UnavailableError(absl::StrCat("lock file ", path, " was replaced ", kLockAttempts, " times; try again"));
 }
 
+sockaddr_un SocketAddress(const std::string& path) {
+  sockaddr_un address = {};
+  address.sun_family = AF_UNIX;
+  A8A_CHECK(path.size() < sizeof(address.sun_path), absl::StrCat(path, " was checked by the option table"));
+  std::memcpy(address.sun_path, path.c_str(), path.size() + 1);
+  return address;
+}
+
+// Whether somebody takes connections, or would if there were room in the queue.
+bool IsListenedOn(const std::string& path, int type) {
+  const UniqueFd socket(
+      A8A_FAILPOINT("runtime_dir.socket_to_try", ::socket(AF_UNIX, type | SOCK_CLOEXEC | SOCK_NONBLOCK, 0)));
+  const sockaddr_un address = SocketAddress(path);
+  return A8A_FAILPOINT("runtime_dir.connect",
+                       ::connect(socket.get(), reinterpret_cast<const sockaddr*>(&address), sizeof(address))) == 0 ||
+         errno == EAGAIN || errno == EPROTOTYPE;
+}
+
+// A socket here is a dead daemon's, since this one holds the lock, or one of a service manager, which has no lock;
+// anything else is somebody's file.
+absl::Status CheckReplaceable(const std::string& path, int type) {
+  struct stat found = {};
+  if (A8A_FAILPOINT("runtime_dir.lstat", ::lstat(path.c_str(), &found)) != 0) {
+    return errno == ENOENT ? absl::OkStatus() : absl::ErrnoToStatus(errno, absl::StrCat("cannot look at ", path));
+  }
+  if (!S_ISSOCK(found.st_mode)) {
+    return absl::FailedPreconditionError(
+        absl::StrCat(path, " is in the way and no socket; move it or name another --runtime-dir"));
+  }
+  const absl::Time deadline = absl::Now() + kDyingTime;
+  while (IsListenedOn(path, type)) {
+    if (absl::Now() > deadline) {
+      return absl::FailedPreconditionError(
+          absl::StrCat(path,
+                       " is listened on by somebody else, a service manager perhaps (systemctl status "
+                       "a8a.socket); start the daemon through it, stop it, or name another --runtime-dir"));
+    }
+    absl::SleepFor(kDyingPollInterval);
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
 absl::StatusOr<gid_t> FindGroup(const std::string& group) {
   gid_t gid = 0;
   if (absl::SimpleAtoi(group, &gid)) return gid;
@@ -112,27 +161,6 @@ absl::StatusOr<gid_t> FindGroup(const std::string& group) {
   }
   return found->gr_gid;
 }
-
-// A socket here is a dead daemon's, since this one holds the lock; anything else is somebody's file.
-absl::Status CheckReplaceable(const std::string& path) {
-  struct stat found = {};
-  if (A8A_FAILPOINT("runtime_dir.lstat", ::lstat(path.c_str(), &found)) != 0) {
-    return errno == ENOENT ? absl::OkStatus() : absl::ErrnoToStatus(errno, absl::StrCat("cannot look at ", path));
-  }
-  if (S_ISSOCK(found.st_mode)) return absl::OkStatus();
-  return absl::FailedPreconditionError(
-      absl::StrCat(path, " is in the way and no socket; move it or name another --runtime-dir"));
-}
-
-sockaddr_un SocketAddress(const std::string& path) {
-  sockaddr_un address = {};
-  address.sun_family = AF_UNIX;
-  A8A_CHECK(path.size() < sizeof(address.sun_path), absl::StrCat(path, " was checked by the option table"));
-  std::memcpy(address.sun_path, path.c_str(), path.size() + 1);
-  return address;
-}
-
-}  // namespace
 
 absl::StatusOr<std::unique_ptr<RuntimeDir>> RuntimeDir::Open(const std::string& path) {
   A8A_ASSIGN_OR_RETURN(const bool made_directory, MakeDirectory(path));
@@ -161,7 +189,7 @@ absl::StatusOr<UniqueFd> RuntimeDir::Listen(const std::string& name, const Socke
   UniqueFd socket(
       A8A_FAILPOINT("runtime_dir.socket", ::socket(AF_UNIX, options.type | SOCK_CLOEXEC | SOCK_NONBLOCK, 0)));
   if (!socket.valid()) return absl::ErrnoToStatus(errno, "cannot make a socket");
-  A8A_RETURN_IF_ERROR(CheckReplaceable(path));
+  A8A_RETURN_IF_ERROR(CheckReplaceable(path, options.type));
   // Nobody can connect before listen(), by when the permissions are right.
   if (A8A_FAILPOINT("runtime_dir.unlink_socket", ::unlink(path.c_str())) != 0 && errno != ENOENT) {
     return absl::ErrnoToStatus(errno, absl::StrCat("cannot replace ", path));

@@ -18,6 +18,9 @@
 
 namespace a8a::daemon {
 
+// By name or number. Errors: INVALID_ARGUMENT if there is no such group.
+[[nodiscard]] absl::StatusOr<gid_t> FindGroup(const std::string& group);
+
 class RuntimeDir {
  public:
   // Makes the directory (mode 0755: the sockets have their own) if it is missing and takes the lock, a8a.pid.
@@ -36,9 +39,11 @@ class RuntimeDir {
     mode_t mode = 0;
     std::string group;  // name or number; empty: leave it
   };
-  // Listens on a socket in the directory; one that is there already is replaced. Non-blocking, close-on-exec.
+  // Listens on a socket in the directory; one that is there already, and that nobody listens on, is replaced.
+  // Non-blocking, close-on-exec.
   //
-  // Errors: INVALID_ARGUMENT for an unknown group; those of the system.
+  // Errors: INVALID_ARGUMENT for an unknown group, FAILED_PRECONDITION if what is there is no socket, or somebody's who
+  // listens on it without the lock (a service manager); those of the system.
   [[nodiscard]] absl::StatusOr<UniqueFd> Listen(const std::string& name, const SocketOptions& options);
 
   // Removes the sockets, the lock file and the directory if Open made it and it is empty. May be repeated, and called

@@ -137,18 +137,19 @@ void SetLimits(grpc::ServerBuilder* builder) {
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<Server>> Server::Start(Settings* settings, Core::KeptDescriptors kept) {
+absl::StatusOr<std::unique_ptr<Server>> Server::Start(Settings* settings, PassedDescriptors passed) {
   const std::shared_ptr<const Options> options = settings->current();
   RaiseDescriptorLimit();
   A8A_ASSIGN_OR_RETURN(std::unique_ptr<RuntimeDir> runtime_dir, RuntimeDir::Open(options->runtime_dir));
+  A8A_ASSIGN_OR_RETURN(Listeners listeners, IdentifySockets(std::move(passed.sockets), *options));
   A8A_ASSIGN_OR_RETURN(StateFile state_file, StateFile::Open(options->runtime_dir));
   A8A_ASSIGN_OR_RETURN(std::vector<std::unique_ptr<MemoryProvider>> providers, MakeProviders(*options));
   std::unique_ptr<Server> server(
       new Server(settings, std::move(runtime_dir), std::move(state_file), std::move(providers)));
   // While this fails the state is still that of the daemon before, and stays as it is.
   A8A_RETURN_IF_ERROR(server->StartThreads());
-  server->Restore(std::move(kept));
-  if (const absl::Status served = server->Serve(); !served.ok()) {
+  server->Restore(std::move(passed.kept));
+  if (const absl::Status served = server->Serve(std::move(listeners)); !served.ok()) {
     const bool took_up_nothing = server->core_.load().session_count == 0;
     server->core_.LetGo();  // what it took up is the next one's
     if (took_up_nothing) server->keeper_.file().Remove();
@@ -174,7 +175,8 @@ Server::Server(Settings* settings, std::unique_ptr<RuntimeDir> runtime_dir, Stat
       buffer_service_(Deps()),
       group_service_(Deps()),
       stat_service_(Deps(), &stats_reader_, &timers_),
-      admin_service_(Deps(), &health_, settings) {}
+      admin_service_(Deps(), &health_, settings),
+      self_probe_(settings->current()->runtime_dir, {.timers = &timers_, .ends = &ends_}) {}
 
 ServiceDeps Server::Deps() {
   return {.core = &core_, .callers = &callers_, .calls = &calls_, .ends = &ends_, .refusals = &refusals_};
@@ -223,8 +225,18 @@ absl::Status Server::StartThreads() {
   return absl::OkStatus();
 }
 
-absl::Status Server::Serve() {
+absl::Status Server::Listen(Listeners* listeners) {
+  if (listeners->grpc.valid()) return absl::OkStatus();
   const std::shared_ptr<const Options> options = settings_->current();
+  RuntimeDir::SocketOptions socket_options = {
+      .type = SOCK_SEQPACKET, .mode = options->socket_mode, .group = options->socket_group};
+  A8A_ASSIGN_OR_RETURN(listeners->fd, runtime_dir_->Listen(kFdSocketName, socket_options));
+  socket_options.type = SOCK_STREAM;
+  A8A_ASSIGN_OR_RETURN(listeners->grpc, runtime_dir_->Listen(kGrpcSocketName, socket_options));
+  return absl::OkStatus();
+}
+
+absl::Status Server::Serve(Listeners listeners) {
   session_service_ = std::make_unique<SessionService>(
       AttachDeps{.core = &core_, .watcher = watcher_.get(), .ends = &ends_, .daemon_instance_id = daemon_instance_id_},
       Deps(), settings_);
@@ -232,22 +244,32 @@ absl::Status Server::Serve() {
   A8A_RETURN_IF_ERROR(health_.Start(grpc_server_->GetHealthCheckService()));
   Tick();
 
-  RuntimeDir::SocketOptions socket_options = {
-      .type = SOCK_SEQPACKET, .mode = options->socket_mode, .group = options->socket_group};
-  A8A_ASSIGN_OR_RETURN(UniqueFd fd_listener, runtime_dir_->Listen(kFdSocketName, socket_options));
+  const bool passed = listeners.grpc.valid();
+  A8A_RETURN_IF_ERROR(Listen(&listeners));
   A8A_ASSIGN_OR_RETURN(fd_server_,
-                       FdServer::Start(std::move(fd_listener), settings_, &core_, &connection_descriptors_));
-  socket_options.type = SOCK_STREAM;
-  A8A_ASSIGN_OR_RETURN(UniqueFd grpc_listener, runtime_dir_->Listen(kGrpcSocketName, socket_options));
+                       FdServer::Start(std::move(listeners.fd), settings_, &core_, &connection_descriptors_));
   const AcceptLoop::Deps accept_deps = {
       .settings = settings_, .core = &core_, .registry = &registry_, .descriptors = &connection_descriptors_};
   A8A_ASSIGN_OR_RETURN(accept_loop_,
-                       AcceptLoop::Start(std::move(grpc_listener), accept_deps, [server = grpc_server_.get()](int fd) {
+                       AcceptLoop::Start(std::move(listeners.grpc), accept_deps, [server = grpc_server_.get()](int fd) {
                          grpc::AddInsecureChannelFromFd(server, fd);
                        }));
+  A8A_RETURN_IF_ERROR(StartWatchdog());
+  const std::string& runtime_dir = settings_->current()->runtime_dir;
   LogEvent(LogLevel::kInfo, "serving",
-           {{"version", kVersion}, {"pid", absl::StrCat(::getpid())}, {"runtime_dir", options->runtime_dir}});
-  ServiceManager::Notify("READY=1");
+           {{"version", kVersion},
+            {"pid", absl::StrCat(::getpid())},
+            {"runtime_dir", runtime_dir},
+            {"sockets", passed ? "passed" : "own"}});
+  ServiceManager::Notify(absl::StrCat("READY=1\n", ServiceManager::StatusLine(absl::StrCat("Serves ", runtime_dir))));
+  return absl::OkStatus();
+}
+
+absl::Status Server::StartWatchdog() {
+  const absl::Duration period = ServiceManager::WatchdogPeriod();
+  if (period == absl::ZeroDuration()) return absl::OkStatus();
+  A8A_ASSIGN_OR_RETURN(watchdog_,
+                       Watchdog::Start(period, [this](absl::Duration timeout) { return self_probe_.Run(timeout); }));
   return absl::OkStatus();
 }
 
@@ -281,7 +303,8 @@ void Server::DrainAndStop() {
             {"groups", absl::StrCat(load.group_count)},
             {"sessions", absl::StrCat(load.session_count)}});
   // Before any session is told, so that whoever looks after that sees it.
-  ServiceManager::Notify("STOPPING=1");
+  ServiceManager::Notify(absl::StrCat(
+      "STOPPING=1\n", ServiceManager::StatusLine(absl::StrCat("Waits for ", load.group_count, " groups to end"))));
   health_.BeginStop();
   core_.BeginStop(timeout);
   while (core_.load().group_count > 0) {
@@ -296,6 +319,7 @@ void Server::HandOver() {
   const Core::Load load = core_.load();
   LogEvent(LogLevel::kInfo, "handing_over",
            {{"groups", absl::StrCat(load.group_count)}, {"sessions", absl::StrCat(load.session_count)}});
+  watchdog_.reset();
   // Before anything ends that could end a session.
   accept_loop_.reset();
   fd_server_.reset();
@@ -307,6 +331,7 @@ void Server::HandOver() {
 Server::~Server() { Stop(); }
 
 void Server::Stop() {
+  watchdog_.reset();
   // Nobody new, then nothing that runs by itself, then the calls, then what they left on the executors.
   accept_loop_.reset();
   fd_server_.reset();

@@ -21,24 +21,28 @@
 #include "daemon/fd_server.h"
 #include "daemon/group_service.h"
 #include "daemon/health.h"
+#include "daemon/passed_sockets.h"
 #include "daemon/process_watcher.h"
 #include "daemon/runtime_dir.h"
 #include "daemon/runtime_keeper.h"
+#include "daemon/self_probe.h"
+#include "daemon/service_manager.h"
 #include "daemon/session_service.h"
 #include "daemon/settings.h"
 #include "daemon/stat_service.h"
 #include "daemon/stats_reader.h"
 #include "daemon/timer_queue.h"
 #include "daemon/uid_counter.h"
+#include "daemon/watchdog.h"
 
 namespace a8a::daemon {
 
 class Server {
  public:
   // Takes the runtime directory and what an earlier daemon has left in it, makes the core and serves. `settings`
-  // outlives the server; `kept` are the descriptors that the service manager has kept. A start that fails leaves
-  // nothing behind that was not there.
-  [[nodiscard]] static absl::StatusOr<std::unique_ptr<Server>> Start(Settings* settings, Core::KeptDescriptors kept);
+  // outlives the server; `passed` is what the service manager has made and kept: without sockets the server makes its
+  // own. A start that fails leaves nothing behind that was not there.
+  [[nodiscard]] static absl::StatusOr<std::unique_ptr<Server>> Start(Settings* settings, PassedDescriptors passed);
   // Stops at once if DrainAndStop was not called.
   ~Server();
   Server(const Server&) = delete;
@@ -59,12 +63,16 @@ class Server {
          std::vector<std::unique_ptr<MemoryProvider>> providers);
 
   [[nodiscard]] absl::Status StartThreads();
-  [[nodiscard]] absl::Status Serve();
+  [[nodiscard]] absl::Status Serve(Listeners listeners);
+  // Makes the sockets that `listeners` lacks.
+  [[nodiscard]] absl::Status Listen(Listeners* listeners);
   // Takes up what an earlier daemon has left, if it can be used.
   void Restore(Core::KeptDescriptors kept);
   // Watches a restored session's process, or ends the session if that has ended.
   void WatchRestored(const SessionInfo& session, Core::KeptDescriptors* kept);
   [[nodiscard]] absl::Status StartGrpc();
+  // If the service manager wants to be told that the daemon serves.
+  [[nodiscard]] absl::Status StartWatchdog();
   void Tick();
   void Stop();
 
@@ -94,6 +102,8 @@ class Server {
   std::unique_ptr<grpc::Server> grpc_server_;
   std::unique_ptr<FdServer> fd_server_;
   std::unique_ptr<AcceptLoop> accept_loop_;
+  SelfProbe self_probe_;
+  std::unique_ptr<Watchdog> watchdog_;
 };
 
 }  // namespace a8a::daemon

@@ -10,6 +10,7 @@
 #include "absl/strings/str_cat.h"
 #include "client/src/deadline.h"
 #include "client/src/segment_mapper.h"
+#include "kernels/base/index.h"
 #include "kernels/base/status_macros.h"
 #include "kernels/include/control_layout.h"
 #include "kernels/include/flags_layout.h"
@@ -17,8 +18,6 @@
 
 namespace a8a::client {
 namespace {
-
-std::size_t Index(int rank) { return static_cast<std::size_t>(rank); }
 
 // Answers list every rank once, in order.
 template <typename Buffers>

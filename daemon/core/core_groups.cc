@@ -7,6 +7,7 @@
 #include "absl/strings/str_cat.h"
 #include "daemon/core/core_impl.h"
 #include "daemon/core/validation.h"
+#include "kernels/base/index.h"
 #include "kernels/base/status_macros.h"
 #include "kernels/include/limits.h"
 
@@ -14,8 +15,6 @@ namespace a8a::daemon {
 namespace {
 
 constexpr int kAbortMessageBytesMax = 256;
-
-std::size_t Index(int rank) { return static_cast<std::size_t>(rank); }
 
 absl::Status NoGroup(std::uint64_t group_id) {
   return absl::NotFoundError(absl::StrCat("no group ", group_id, ": it never was, or all its ranks have left"));

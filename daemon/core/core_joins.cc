@@ -8,6 +8,7 @@
 #include "absl/strings/str_cat.h"
 #include "daemon/core/core_impl.h"
 #include "daemon/core/validation.h"
+#include "kernels/base/index.h"
 #include "kernels/base/status_macros.h"
 #include "kernels/include/flags_layout.h"
 #include "kernels/include/limits.h"
@@ -16,8 +17,6 @@ namespace a8a::daemon {
 namespace {
 
 constexpr int kSecretBytesMax = 64;
-
-std::size_t Index(int rank) { return static_cast<std::size_t>(rank); }
 
 absl::Status CheckJoin(const JoinOptions& options) {
   A8A_RETURN_IF_ERROR(CheckText("name", options.name, kMaxNameBytes, Emptiness::kRefused));

@@ -10,13 +10,12 @@
 #include "absl/strings/str_cat.h"
 #include "daemon/core/core_impl.h"
 #include "daemon/core/core_state.h"
+#include "kernels/base/index.h"
 #include "kernels/base/status_macros.h"
 #include "kernels/include/limits.h"
 
 namespace a8a::daemon {
 namespace {
-
-std::size_t Index(int rank) { return static_cast<std::size_t>(rank); }
 
 SessionState ExportSession(const Session& session, std::int64_t peak) {
   return {.session_id = session.info.session_id,

@@ -4,13 +4,12 @@
 #include "absl/strings/str_cat.h"
 #include "daemon/core/core_impl.h"
 #include "daemon/core/validation.h"
+#include "kernels/base/index.h"
 #include "kernels/base/status_macros.h"
 #include "kernels/include/limits.h"
 
 namespace a8a::daemon {
 namespace {
-
-std::size_t Index(int rank) { return static_cast<std::size_t>(rank); }
 
 bool NameTaken(const Group& group, absl::string_view name, int rank) {
   for (const auto& [index, window] : group.windows) {

@@ -4,6 +4,7 @@
 #include <array>
 
 #include "absl/strings/str_cat.h"
+#include "kernels/base/index.h"
 #include "kernels/base/status_macros.h"
 #include "kernels/cuda/plan.h"
 #include "kernels/host/params.h"
@@ -13,8 +14,6 @@
 
 namespace a8a::kernels::cuda {
 namespace {
-
-std::size_t Index(int rank) { return static_cast<std::size_t>(rank); }
 
 absl::Status ToStatus(cudaError_t error, const char* what) {
   if (error == cudaSuccess) return absl::OkStatus();

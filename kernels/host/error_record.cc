@@ -12,24 +12,26 @@ namespace {
 
 // Fields are relaxed: error_count, with release and acquire, orders them.
 template <typename T>
-void Store(T& field, T value) {
+void StoreRelaxed(T& field, T value) {
   std::atomic_ref<T>(field).store(value, std::memory_order_relaxed);
 }
 
 template <typename T>
-T Load(T& field) {
+T LoadRelaxed(T& field) {
   return std::atomic_ref<T>(field).load(std::memory_order_relaxed);
 }
 
 FaultReport LoadReport(ErrorRecord& record, int rank, int channel) {
-  return {.operation = Load(record.operation),
+  return {.operation = LoadRelaxed(record.operation),
           .rank = rank,
           .channel = channel,
-          .epoch = Load(record.epoch),
-          .peer = static_cast<int>(Load(record.peer)),
-          .as_sender = Load(record.as_sender) != 0,
-          .info = {.fault = Load(record.fault), .expected = Load(record.expected), .actual = Load(record.actual)},
-          .abort_word = Load(record.abort_word)};
+          .epoch = LoadRelaxed(record.epoch),
+          .peer = static_cast<int>(LoadRelaxed(record.peer)),
+          .as_sender = LoadRelaxed(record.as_sender) != 0,
+          .info = {.fault = LoadRelaxed(record.fault),
+                   .expected = LoadRelaxed(record.expected),
+                   .actual = LoadRelaxed(record.actual)},
+          .abort_word = LoadRelaxed(record.abort_word)};
 }
 
 // The first error that was not taken yet, and takes all there are.
@@ -49,14 +51,14 @@ void RecordError(ErrorRecord& record, const FaultReport& report) {
   std::atomic_ref<std::uint64_t> count(record.error_count);
   const std::uint64_t earlier = count.load(std::memory_order_relaxed);
   if (std::atomic_ref<std::uint64_t>(record.error_acknowledged).load(std::memory_order_acquire) == earlier) {
-    Store(record.operation, report.operation);
-    Store(record.epoch, report.epoch);
-    Store(record.peer, std::int64_t{report.peer});
-    Store(record.as_sender, std::uint64_t{report.as_sender});
-    Store(record.fault, report.info.fault);
-    Store(record.expected, report.info.expected);
-    Store(record.actual, report.info.actual);
-    Store(record.abort_word, report.abort_word);
+    StoreRelaxed(record.operation, report.operation);
+    StoreRelaxed(record.epoch, report.epoch);
+    StoreRelaxed(record.peer, std::int64_t{report.peer});
+    StoreRelaxed(record.as_sender, std::uint64_t{report.as_sender});
+    StoreRelaxed(record.fault, report.info.fault);
+    StoreRelaxed(record.expected, report.info.expected);
+    StoreRelaxed(record.actual, report.info.actual);
+    StoreRelaxed(record.abort_word, report.abort_word);
   }
   count.store(earlier + 1, std::memory_order_release);
 }
@@ -73,7 +75,7 @@ absl::Status TakeStatus(const GroupView& group, int channel) {
   return ToStatus({.operation = Operation::kOneShot,
                    .rank = group.rank,
                    .channel = channel,
-                   .epoch = Load(control.epoch),
+                   .epoch = LoadRelaxed(control.epoch),
                    .info = {.fault = Fault::kAborted},
                    .abort_word = abort_word});
 }

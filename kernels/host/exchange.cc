@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <atomic>
 
+#include "kernels/base/index.h"
 #include "kernels/host/credit_check.h"
 #include "kernels/host/doorbell.h"
 #include "kernels/host/error_record.h"
@@ -14,8 +15,6 @@ namespace {
 // A peer is woken at once after a copy of this many bytes, about a microsecond; else with the others of its sweep,
 // which costs one fence for all.
 constexpr std::int64_t kRingAtOnceBytes = 16384;
-
-std::size_t Index(int rank) { return static_cast<std::size_t>(rank); }
 
 // The owner's own words; atomic because a peer that has gone wrong can write them too.
 template <typename T>

@@ -5,6 +5,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
+#include "kernels/base/index.h"
 #include "kernels/base/status_macros.h"
 #include "kernels/host/row_layout.h"
 
@@ -22,8 +23,6 @@ absl::Status CheckRange(absl::string_view name, std::int64_t value, std::int64_t
 }
 
 // An array of per-rank pointers: what the index means is the caller's business.
-std::size_t Index(int rank) { return static_cast<std::size_t>(rank); }
-
 absl::Status CheckMappings(const GroupView& group, const WindowView& window) {
   for (int rank = 0; rank < group.world_size; ++rank) {
     if (group.flags[Index(rank)] == nullptr) return Invalid("the flags segment of rank ", rank, " is not mapped");

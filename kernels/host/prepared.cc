@@ -1,5 +1,6 @@
 // Prepare, and all-to-alls by its plan; see section 4 of the design, and exchange.h for the steps.
 #include "absl/strings/str_cat.h"
+#include "kernels/base/index.h"
 #include "kernels/base/status_macros.h"
 #include "kernels/host/copy.h"
 #include "kernels/host/exchange.h"
@@ -9,8 +10,6 @@
 
 namespace a8a::kernels::host {
 namespace {
-
-std::size_t Index(int rank) { return static_cast<std::size_t>(rank); }
 
 void SetPlacement(PairPlan& pair, const Placement& placement) {
   pair.peer_output_offset_bytes = placement.output_offset_bytes;

@@ -18,6 +18,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "kernels/base/check.h"
+#include "kernels/base/index.h"
 #include "kernels/cuda/plan.h"
 #include "tests/bench/earlier_structure.h"
 #include "tests/gpu/device_case.h"
@@ -40,8 +41,6 @@ constexpr std::int64_t kRowBytes = 18432;
 constexpr std::int64_t kTimeoutNs = 20'000'000'000;
 
 void CheckOk(const absl::Status& status) { A8A_CHECK(status.ok(), status.ToString()); }
-
-std::size_t Index(int value) { return static_cast<std::size_t>(value); }
 
 // One rank's side of a case, with two plans.
 class Job {

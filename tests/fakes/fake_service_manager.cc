@@ -44,9 +44,14 @@ std::vector<std::pair<std::string, int>> FakeServiceManager::descriptors() const
   return stored;
 }
 
-bool FakeServiceManager::Heard(absl::string_view state) const {
+std::vector<std::string> FakeServiceManager::lines() const {
   const MutexLock lock(&mutex_);
-  return std::find(lines_.begin(), lines_.end(), state) != lines_.end();
+  return lines_;
+}
+
+int FakeServiceManager::Count(absl::string_view state) const {
+  const MutexLock lock(&mutex_);
+  return static_cast<int>(std::count(lines_.begin(), lines_.end(), state));
 }
 
 void FakeServiceManager::Run() {

@@ -1,5 +1,5 @@
-// A service manager as the daemon sees it: a notify socket, and a store for descriptors that outlives the daemon
-// [sd_notify(3), FDSTORE=1, FDSTOREREMOVE=1, FDNAME=]. Thread-safe.
+// A service manager as the daemon sees it: a notify socket, which hears of the watchdog too, and a store for
+// descriptors that outlives the daemon [sd_notify(3), FDSTORE=1, FDSTOREREMOVE=1, FDNAME=]. Thread-safe.
 #ifndef A8A_TESTS_FAKES_FAKE_SERVICE_MANAGER_H_
 #define A8A_TESTS_FAKES_FAKE_SERVICE_MANAGER_H_
 
@@ -27,8 +27,11 @@ class FakeServiceManager {
   [[nodiscard]] std::string environment() const;
   // What is stored, for a service that is started again: name and descriptor, which stays the manager's.
   [[nodiscard]] std::vector<std::pair<std::string, int>> descriptors() const;
-  // Whether a message had the line `state`.
-  [[nodiscard]] bool Heard(absl::string_view state) const;
+  // The lines of all messages so far.
+  [[nodiscard]] std::vector<std::string> lines() const;
+  // Whether a message had the line `state`, and how many had.
+  [[nodiscard]] bool Heard(absl::string_view state) const { return Count(state) > 0; }
+  [[nodiscard]] int Count(absl::string_view state) const;
 
  private:
   void Run();

@@ -482,7 +482,8 @@ void Run(Input* input, int step_count_max) {
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   using namespace a8a::daemon;
   TheDaemon();
-  const int free_number = FreeNumber();
+  // Of the first input: later ones may begin while the daemon takes a connection that the input before has closed.
+  static const int free_number = FreeNumber();
   Input input(data, size);
   switch (input.Byte() % 3) {
     case 0:

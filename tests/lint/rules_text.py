@@ -150,10 +150,11 @@ def check_data(tree):
 # files that are read as streams, which unit tests replace by others.
 FALLIBLE_CALLS = """
     accept accept4 access bind chmod chown connect dup dup2 dup3 epoll_create1 epoll_ctl epoll_wait eventfd fchmod fchown
-    fcntl fdatasync flock fstat fsync ftruncate getgrnam_r getpwnam_r getrandom getrlimit getsockopt ioctl lchown link
+    fcntl fdatasync flock fstat fsync ftruncate getgrnam_r getpwnam_r getrandom getrlimit getsockname getsockopt ioctl lchown link
     linkat listen lseek lstat madvise memfd_create mkdir mkdirat mmap mprotect open openat pidfd_open pipe2 poll pread
     prctl pwrite read readlink recv recvmsg rename renameat2 rmdir send sendmsg setrlimit setsockopt shutdown sigtimedwait
-    sigwaitinfo sd_listen_fds_with_names sd_notify sd_pid_notify_with_fds socket socketpair stat syscall timerfd_create timerfd_settime truncate unlink unlinkat write""".split()
+    sigwaitinfo sd_is_socket sd_listen_fds_with_names sd_notify sd_pid_notify_with_fds sd_watchdog_enabled socket socketpair stat syscall
+    timerfd_create timerfd_settime truncate unlink unlinkat write""".split()
 FALLIBLE = re.compile(rf"(?<![\w>])(::({'|'.join(FALLIBLE_CALLS)})|std::fopen|std::rename|std::async|std::thread \w+)\(")
 # One wraps the calls of the others, one is what makes them fail.
 WITHOUT_FAILPOINTS = ("daemon/thread.cc", "daemon/failpoint.cc", "daemon/failpoint.h")

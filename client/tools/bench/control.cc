@@ -17,9 +17,9 @@
 namespace a8a::bench {
 namespace {
 
-constexpr absl::Duration kTick = absl::Milliseconds(100);
+constexpr absl::Duration kControlTick = absl::Milliseconds(100);
 // Over the time that a measurement is meant to take; every call in it gives up earlier.
-constexpr absl::Duration kLateness = absl::Seconds(90);
+constexpr absl::Duration kControlLateness = absl::Seconds(90);
 
 // One measurement: a board, and the children that fill it.
 class Measurement {
@@ -39,11 +39,11 @@ class Measurement {
     A8A_ASSIGN_OR_RETURN(const auto children, tools::RankProcesses::Start(
                                                   {.role = role, .count = child_count_, .shared_fd = memory_->fd()}));
     const absl::Time start = absl::Now();
-    const auto outcome = children->Supervise(kTick, [&]() -> absl::Status {
+    const auto outcome = children->Supervise(kControlTick, [&]() -> absl::Status {
       const absl::Duration elapsed = absl::Now() - start;
       progress->Update(absl::StrCat(name, ": ", board().progress.load(), " repeats, ", absl::ToInt64Seconds(elapsed),
                                     " of about ", board().config.seconds, " s"));
-      if (elapsed < absl::Seconds(board().config.seconds) + kLateness) return absl::OkStatus();
+      if (elapsed < absl::Seconds(board().config.seconds) + kControlLateness) return absl::OkStatus();
       return absl::DeadlineExceededError(absl::StrCat(name, " did not end within ", absl::FormatDuration(elapsed)));
     });
     if (outcome.interrupted_by != 0) return outcome.interrupted_by;

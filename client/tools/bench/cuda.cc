@@ -21,7 +21,7 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-constexpr absl::Duration kTick = absl::Milliseconds(100);
+constexpr absl::Duration kCudaTick = absl::Milliseconds(100);
 
 struct CaseName {
   const char* system;
@@ -87,7 +87,7 @@ absl::Status RunGroup(const CudaConfig& config, int world_size, tools::Progress*
   A8A_RETURN_IF_ERROR(FillBoard(config, world_size, board));
   A8A_ASSIGN_OR_RETURN(const auto ranks, tools::RankProcesses::Start(
                                              {.role = kCudaRole, .count = world_size, .shared_fd = memory->fd()}));
-  const auto end = ranks->Supervise(kTick, [&]() -> absl::Status {
+  const auto end = ranks->Supervise(kCudaTick, [&]() -> absl::Status {
     progress->Update(absl::StrCat(world_size, " ranks: ", board->sample_count.load(), " cases measured"));
     return absl::OkStatus();
   });

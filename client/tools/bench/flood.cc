@@ -24,9 +24,9 @@
 namespace a8a::bench {
 namespace {
 
-constexpr absl::Duration kTick = absl::Milliseconds(10);
+constexpr absl::Duration kFloodTick = absl::Milliseconds(10);
 // Over the time that a flood is meant to take, for a daemon that does not keep up.
-constexpr absl::Duration kLateness = absl::Seconds(120);
+constexpr absl::Duration kFloodLateness = absl::Seconds(120);
 // How long a daemon may take to be as it was. Closed connections are noticed within 250 ms.
 constexpr absl::Duration kRecoveryMax = absl::Seconds(30);
 // Descriptors that the daemon can still open in the flood of that name.
@@ -85,7 +85,7 @@ class Flood {
         const auto children,
         tools::RankProcesses::Start({.role = kFloodRole, .count = kFloodChildren, .shared_fd = memory_->fd()}));
     start_ = absl::Now();
-    const auto outcome = children->Supervise(kTick, [&] { return OnTick(progress); });
+    const auto outcome = children->Supervise(kFloodTick, [&] { return OnTick(progress); });
     if (outcome.interrupted_by != 0) return outcome.interrupted_by;
     if (!outcome.failed.empty()) return ErrorOf(outcome.failed);
     A8A_RETURN_IF_ERROR(outcome.stopped);
@@ -120,7 +120,7 @@ class Flood {
     progress->Update(absl::StrCat(kFloodKinds[board_->config.kind].name, ": phase ", board_->phase.load(), ", ",
                                   absl::ToInt64Seconds(now - start_), " s"));
     const absl::Duration phase = absl::Milliseconds(board_->config.milliseconds);
-    if (now - start_ > 3 * phase + kLateness) return absl::DeadlineExceededError("the flood did not end");
+    if (now - start_ > 3 * phase + kFloodLateness) return absl::DeadlineExceededError("the flood did not end");
     switch (board_->phase) {
       case kStarting:
         if (board_->ready == kFloodChildren) Enter(kBefore);

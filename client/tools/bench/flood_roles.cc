@@ -41,7 +41,7 @@
 namespace a8a::bench {
 namespace {
 
-constexpr absl::Duration kCallTimeout = absl::Seconds(30);
+constexpr absl::Duration kFloodCallTimeout = absl::Seconds(30);
 constexpr absl::Duration kPause = absl::Milliseconds(2);
 // What HTTP/2 begins with. [RFC 9113, section 3.4]
 constexpr absl::string_view kPreface = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -73,7 +73,7 @@ absl::Status Become(std::uint32_t uid) {
 // Nanoseconds of one GetStats; negative if it failed.
 std::int64_t TimeGetStats(v1::StatService::Stub* stub, FloodBoard* board) {
   grpc::ClientContext context;
-  context.set_deadline(absl::ToChronoTime(absl::Now() + kCallTimeout));
+  context.set_deadline(absl::ToChronoTime(absl::Now() + kFloodCallTimeout));
   v1::GetStatsResponse response;
   const std::int64_t begin_ns = NowNs();
   const grpc::Status status = stub->GetStats(&context, v1::GetStatsRequest(), &response);
@@ -230,7 +230,7 @@ void SendAndCountReply(FloodBoard* board, absl::string_view message) {
 void CallTooLarge(FloodBoard* board, v1::GroupService::Stub* stub, std::size_t secret_bytes,
                   std::size_t metadata_bytes) {
   grpc::ClientContext context;
-  context.set_deadline(absl::ToChronoTime(absl::Now() + kCallTimeout));
+  context.set_deadline(absl::ToChronoTime(absl::Now() + kFloodCallTimeout));
   if (metadata_bytes > 0) context.AddMetadata("x-flood", std::string(metadata_bytes, 'x'));
   v1::JoinGroupRequest request;
   v1::JoinGroupResponse response;
@@ -397,7 +397,7 @@ class Hoard {
   bool Call(Stub* stub, grpc::Status (Stub::*method)(grpc::ClientContext*, const Request&, Response*),
             const Request& request, Response* response) {
     grpc::ClientContext context;
-    context.set_deadline(absl::ToChronoTime(absl::Now() + kCallTimeout));
+    context.set_deadline(absl::ToChronoTime(absl::Now() + kFloodCallTimeout));
     const grpc::Status status = (stub->*method)(&context, request, response);
     Count(board_, status);
     return status.ok();
@@ -478,12 +478,12 @@ void RunFloodOfKind(FloodBoard* board, int child) {
 absl::Status JoinOnce(FloodBoard* board, int child) {
   A8A_ASSIGN_OR_RETURN(const auto client, Client::Connect({.runtime_dir = board->config.runtime_dir,
                                                            .client_name = "a8a-bench/flood",
-                                                           .timeout = kCallTimeout}));
+                                                           .timeout = kFloodCallTimeout}));
   A8A_ASSIGN_OR_RETURN(const auto group, client->Join({.name = absl::StrCat(board->config.tag, "-end-", child),
                                                        .rank = 0,
                                                        .world_size = 1,
-                                                       .timeout = kCallTimeout}));
-  A8A_RETURN_IF_ERROR(group->RegisterWindow("window", 1 << 20, kCallTimeout).status());
+                                                       .timeout = kFloodCallTimeout}));
+  A8A_RETURN_IF_ERROR(group->RegisterWindow("window", 1 << 20, kFloodCallTimeout).status());
   ++board->joined;
   return absl::OkStatus();
 }

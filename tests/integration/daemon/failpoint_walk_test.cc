@@ -18,6 +18,7 @@
 #include "tests/integration/daemon/daemon_fixture.h"
 #include "tests/integration/daemon/failpoint_board.h"
 #include "tests/integration/daemon/whole_life.h"
+#include "tests/support/listening_socket.h"
 
 namespace a8a::testing {
 namespace {
@@ -107,8 +108,50 @@ const std::vector<Fault>& HarmlessAtStart() {
       {"service_manager.listen_fds", EIO},
       {"service_manager.notify", ENOENT},
       {"service_manager.notify_with_fds", ENOENT},
+      {"service_manager.watchdog_enabled", EIO},
   };
   return *faults;
+}
+
+// The daemon cannot start with the sockets that it is given, and leaves them.
+struct PassedCase {
+  Fault fault;
+  const char* log;
+};
+
+const std::vector<PassedCase>& PassedCases() {
+  static const auto* const cases = new std::vector<PassedCase>{
+      {{"service_manager.is_socket", EBADF}, "socket fd.sock was passed without a8a.sock"},
+      {{"service_manager.is_socket", EBADF, 1}, "socket a8a.sock was passed without fd.sock"},
+      {{"passed_sockets.getsockname", ENOBUFS}, "passed socket 3"},
+      {{"passed_sockets.stat", EACCES}, "is neither"},
+      {{"passed_sockets.stat", EACCES, 2}, "a8a.sock"},
+      {{"passed_sockets.getsockopt", ENOBUFS}, "passed socket 3"},
+      {{"passed_sockets.getsockopt", ENOBUFS, 1}, "passed socket 3"},
+      {{"passed_sockets.get_flags", EBADF}, "passed socket 3"},
+      {{"passed_sockets.set_flags", EPERM}, "passed socket 3"},
+  };
+  return *cases;
+}
+
+// A look of the daemon at itself, for the watchdog, fails with `log`, or goes on: "".
+struct SelfProbeCase {
+  Fault fault;
+  const char* log;
+};
+
+const std::vector<SelfProbeCase>& SelfProbeCases() {
+  static const auto* const cases = new std::vector<SelfProbeCase>{
+      {{"self_probe.socket", EMFILE, 0, 2}, ""},
+      {{"self_probe.setsockopt", EDOM}, ""},
+      {{"self_probe.connect", ECONNREFUSED}, "self_probe_failed reason=\"cannot connect to"},
+      {{"self_probe.connect", EAGAIN}, "fd.sock does not answer"},
+      {{"self_probe.shutdown", ENOTCONN, 1}, "a8a.sock does not answer"},
+      {{"self_probe.poll", EINTR}, ""},
+      {{"self_probe.recv", EINTR}, ""},
+      {{"self_probe.recv", ECONNRESET}, ""},
+  };
+  return *cases;
 }
 
 // The daemon stops all the same, whatever fails together, and the next one starts.
@@ -132,6 +175,8 @@ const std::vector<RestartCase>& RestartCases() {
       {{{"state_file.open", EACCES}, {"state_file.quarantine", EROFS}}, "state_refused"},
       {{{"state_file.fstat", EIO}}, "cannot look at"},
       {{{"state_file.read", EIO}}, "cannot read"},
+      {{{"runtime_dir.socket_to_try", EMFILE}}, "state_restored"},
+      {{{"runtime_dir.connect", EACCES}}, "state_restored"},
       {{{"process.pidfd_open", ESRCH}}, "session_process_ended"},
       {{{"process.pidfd_open", EMFILE}}, "session_handed_back"},
       {{{"shared_memory.get_seals", EIO}}, "hand_back_refused"},
@@ -455,6 +500,45 @@ TEST_F(FailpointTest, AStartGoesOnWithoutWhatItCanDoWithout) {
   ::unsetenv("NOTIFY_SOCKET");
 }
 
+TEST_F(FailpointTest, AStartWithPassedSocketsThatFailsSaysWhyAndLeavesThem) {
+  DaemonProcess::Options options = MakeOptions({}, directory_.path());
+  const UniqueFd grpc = ListeningSocket(directory_.path() + "/a8a.sock", SOCK_STREAM);
+  const UniqueFd fd = ListeningSocket(directory_.path() + "/fd.sock", SOCK_SEQPACKET);
+  options.descriptors = {{"a8a.socket", grpc.get()}, {"a8a.socket", fd.get()}};
+  for (const PassedCase& expected : PassedCases()) {
+    SCOPED_TRACE(absl::StrCat(expected.fault.failpoint, " after ", expected.fault.skip));
+    board_.Order({expected.fault});
+
+    const absl::StatusOr<std::unique_ptr<DaemonProcess>> daemon = DaemonProcess::Spawn(options);
+
+    ASSERT_TRUE(daemon.ok()) << daemon.status();
+    const absl::StatusOr<ExitState> state = (*daemon)->Wait();
+    ASSERT_TRUE(state.ok()) << state.status();
+    EXPECT_EQ(state->code, kExitFailure);
+    EXPECT_THAT((*daemon)->log(), HasSubstr(expected.log));
+    EXPECT_TRUE(board_.AllFired());
+    EXPECT_TRUE(std::filesystem::exists(directory_.path() + "/a8a.sock"));
+    EXPECT_TRUE(std::filesystem::exists(directory_.path() + "/fd.sock"));
+  }
+}
+
+TEST_F(FailpointTest, ASelfProbeThatFailsIsLoggedAndTheNextOneWorks) {
+  ::setenv("WATCHDOG_USEC", "2000000", /*overwrite=*/1);
+  StartDaemon({ConfigFlag()});
+  ::unsetenv("WATCHDOG_USEC");
+  for (const SelfProbeCase& expected : SelfProbeCases()) {
+    SCOPED_TRACE(expected.fault.failpoint);
+    board_.Order({expected.fault});
+
+    EXPECT_TRUE(Eventually([&] { return board_.AllFired(); }));
+
+    EXPECT_TRUE(daemon_->WaitForLog(expected.log)) << daemon_->log();
+    board_.Withdraw();
+  }
+  EXPECT_TRUE(daemon_->WaitForLog("self_probe_works")) << daemon_->log();
+  ExpectWholeLife("host");
+}
+
 TEST_F(FailpointTest, ARestartGoesOnWithoutWhatItCannotTakeUp) {
   const std::string runtime_dir = directory_.path() + "/run";
   for (const RestartCase& expected : RestartCases()) {
@@ -674,6 +758,8 @@ std::set<std::string> WalkedFailpoints() {
   for (const std::vector<Fault>& faults : HarmlessAtStop()) {
     for (const Fault& fault : faults) walked.insert(fault.failpoint);
   }
+  for (const PassedCase& expected : PassedCases()) walked.insert(expected.fault.failpoint);
+  for (const SelfProbeCase& expected : SelfProbeCases()) walked.insert(expected.fault.failpoint);
   return walked;
 }
 

@@ -10,7 +10,8 @@
 
 #include "absl/strings/str_cat.h"
 #include "daemon/runtime_dir.h"
-#include "tests/support/daemon_process.h"
+#include "tests/support/listening_socket.h"
+#include "tests/support/temp_dir.h"
 
 namespace a8a::daemon {
 namespace {
@@ -67,6 +68,22 @@ TEST_F(RuntimeDirTest, SomebodysFileInTheWayStays) {
   EXPECT_THAT(std::string(socket.status().message()), HasSubstr(path_ + "/a8a.sock is in the way"));
   EXPECT_TRUE(std::filesystem::exists(path_ + "/a8a.sock"));
   std::filesystem::remove(path_ + "/a8a.sock");
+}
+
+// A service manager's, which a daemon that was started by hand would make deaf.
+TEST_F(RuntimeDirTest, ASocketThatSomebodyListensOnStays) {
+  const auto directory = RuntimeDir::Open(path_);
+  ASSERT_TRUE(directory.ok()) << directory.status();
+  for (const int type : {SOCK_STREAM, SOCK_SEQPACKET}) {
+    const UniqueFd listener = testing::ListeningSocket(path_ + "/a8a.sock", type);
+
+    const auto socket = (*directory)->Listen("a8a.sock", Stream(0660));
+
+    EXPECT_EQ(socket.status().code(), absl::StatusCode::kFailedPrecondition);
+    EXPECT_THAT(std::string(socket.status().message()), HasSubstr(path_ + "/a8a.sock is listened on by somebody else"));
+    EXPECT_TRUE(std::filesystem::exists(path_ + "/a8a.sock"));
+  }
+  EXPECT_TRUE((*directory)->Listen("a8a.sock", Stream(0660)).ok()) << "nobody listens any more";
 }
 
 TEST_F(RuntimeDirTest, SocketsGetTheModeAskedFor) {

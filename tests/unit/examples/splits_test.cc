@@ -13,7 +13,7 @@
 namespace a8a::dp_mla {
 namespace {
 
-constexpr std::uint32_t kSeed = 20260101;
+constexpr std::uint32_t kSplitSeed = 20260101;
 constexpr std::int32_t kMostTokens = 9;
 
 struct Case {
@@ -44,11 +44,11 @@ Case MakeCase(int world_size, int dp_group_count, std::mt19937* random) {
 // Calls `check(case)` for every world size and every number of groups that divides it.
 template <typename Check>
 void ForAllShapes(const Check& check) {
-  std::mt19937 random(kSeed);
+  std::mt19937 random(kSplitSeed);
   for (int world_size = 1; world_size <= kMaxWorldSize; ++world_size) {
     for (int dp = 1; dp <= world_size; ++dp) {
       if (world_size % dp != 0) continue;
-      SCOPED_TRACE(absl::StrCat("world_size ", world_size, ", dp ", dp, ", seed ", kSeed));
+      SCOPED_TRACE(absl::StrCat("world_size ", world_size, ", dp ", dp, ", seed ", kSplitSeed));
       check(MakeCase(world_size, dp, &random));
     }
   }

@@ -11,14 +11,13 @@
 #include "tests/unit/kernels/case_run.h"
 #include "tests/unit/kernels/random_case.h"
 #include "tests/unit/kernels/test_group.h"
+#include "tests/unit/kernels/test_values.h"
 
 namespace a8a::kernels::test {
 namespace {
 
 using testing::Each;
 using testing::StartsWith;
-
-constexpr std::int64_t kWindowBytes = 1000;
 
 Case ThreeRanks() {
   Case a_case = MakeDenseCase({{1, 2, 3}, {4, 5, 6}, {7, 8, 9}}, 8);

@@ -17,7 +17,7 @@ namespace {
 using testing::Each;
 using testing::StartsWith;
 
-constexpr std::int64_t kRowBytes = 8;
+constexpr std::int64_t kCountedRowBytes = 8;
 
 std::uint64_t SampleCount(const WaitCounters& waits) {
   return std::accumulate(std::begin(waits.counts), std::end(waits.counts), std::uint64_t{0});
@@ -25,7 +25,7 @@ std::uint64_t SampleCount(const WaitCounters& waits) {
 
 class CountersTest : public testing::Test {
  protected:
-  CountersTest() : case_(MakeDenseCase({{1, 2, 3}, {4, 5, 6}, {7, 8, 9}}, kRowBytes)) {}
+  CountersTest() : case_(MakeDenseCase({{1, 2, 3}, {4, 5, 6}, {7, 8, 9}}, kCountedRowBytes)) {}
 
   [[nodiscard]] const ChannelControl& Control(int rank, int channel = 0) const {
     return group_.channel(rank, channel).control();
@@ -49,14 +49,14 @@ TEST_F(CountersTest, RowsAndBytesIncludeTheRanksOwn) {
   EXPECT_EQ(Control(1).all_to_alls, 3u);
   EXPECT_EQ(Control(1).prepares, 1u);
   EXPECT_EQ(Control(1).rows_sent, 3u * 15);
-  EXPECT_EQ(Control(1).bytes_sent, 3u * 15 * kRowBytes);
+  EXPECT_EQ(Control(1).bytes_sent, 3u * 15 * kCountedRowBytes);
   EXPECT_EQ(Control(2).rows_received, 3u * 18);
-  EXPECT_EQ(Control(2).bytes_received, 3u * 18 * kRowBytes);
+  EXPECT_EQ(Control(2).bytes_received, 3u * 18 * kCountedRowBytes);
   EXPECT_EQ(Window(2, 0).all_to_alls, 1u);
   EXPECT_EQ(Window(2, 0).rows, 18u);
   EXPECT_EQ(Window(2, 1).all_to_alls, 2u);
   EXPECT_EQ(Window(2, 1).rows, 2u * 18);
-  EXPECT_EQ(Window(2, 1).bytes, 2u * 18 * kRowBytes);
+  EXPECT_EQ(Window(2, 1).bytes, 2u * 18 * kCountedRowBytes);
   EXPECT_EQ(Control(2, /*channel=*/1).all_to_alls, 0u);
 }
 

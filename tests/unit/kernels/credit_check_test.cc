@@ -4,11 +4,11 @@
 #include <limits>
 
 #include "gtest/gtest.h"
+#include "tests/unit/kernels/test_values.h"
 
 namespace a8a::kernels::host {
 namespace {
 
-constexpr std::int64_t kMost = std::numeric_limits<std::int64_t>::max();
 constexpr std::int64_t kLeast = std::numeric_limits<std::int64_t>::min();
 
 constexpr SendTerms kTerms = {

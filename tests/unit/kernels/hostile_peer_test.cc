@@ -2,7 +2,6 @@
 // the window, does not crash and does not hang.
 #include <atomic>
 #include <functional>
-#include <limits>
 #include <thread>
 
 #include "gmock/gmock.h"
@@ -12,14 +11,12 @@
 #include "tests/unit/kernels/case_run.h"
 #include "tests/unit/kernels/random_case.h"
 #include "tests/unit/kernels/test_group.h"
+#include "tests/unit/kernels/test_values.h"
 
 namespace a8a::kernels::test {
 namespace {
 
 using host::Credit;
-
-constexpr std::int64_t kMost = std::numeric_limits<std::int64_t>::max();
-constexpr std::int64_t kWindowBytes = 1000;
 
 // Rank 0 sends 20 rows of 8 bytes to rank 1, which is played by the test.
 class HostilePeerTest : public testing::Test {

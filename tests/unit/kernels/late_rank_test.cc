@@ -9,6 +9,7 @@
 #include "tests/unit/kernels/case_run.h"
 #include "tests/unit/kernels/random_case.h"
 #include "tests/unit/kernels/test_group.h"
+#include "tests/unit/kernels/test_values.h"
 
 namespace a8a::kernels::test {
 namespace {
@@ -18,7 +19,6 @@ using testing::ElementsAre;
 using testing::HasSubstr;
 using testing::StartsWith;
 
-constexpr std::int64_t kWindowBytes = 1000;
 constexpr int kLateRank = 2;
 
 Case ThreeRanks() {

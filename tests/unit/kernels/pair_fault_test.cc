@@ -1,7 +1,6 @@
 // Faults of one pair or one rank, through the public functions: the same error on every rank concerned, all other rows
 // in place, nothing else written, and a next epoch that works.
 #include <functional>
-#include <limits>
 #include <string>
 #include <vector>
 
@@ -12,6 +11,7 @@
 #include "tests/unit/kernels/case_run.h"
 #include "tests/unit/kernels/random_case.h"
 #include "tests/unit/kernels/test_group.h"
+#include "tests/unit/kernels/test_values.h"
 
 namespace a8a::kernels::test {
 namespace {
@@ -20,9 +20,6 @@ using testing::Each;
 using testing::ElementsAre;
 using testing::HasSubstr;
 using testing::StartsWith;
-
-constexpr std::int64_t kMost = std::numeric_limits<std::int64_t>::max();
-constexpr std::int64_t kWindowBytes = 1000;
 
 // Three ranks; rank 1 sends rows [0, 15) and receives 15 rows, of 8 bytes.
 Case GoodCase() {

@@ -1,6 +1,5 @@
 // What is refused before an epoch is used, through the public functions.
 #include <functional>
-#include <limits>
 #include <string>
 #include <vector>
 
@@ -10,15 +9,13 @@
 #include "tests/unit/kernels/case_run.h"
 #include "tests/unit/kernels/random_case.h"
 #include "tests/unit/kernels/test_group.h"
+#include "tests/unit/kernels/test_values.h"
 
 namespace a8a::kernels::test {
 namespace {
 
 using testing::Each;
 using testing::HasSubstr;
-
-constexpr std::int64_t kMost = std::numeric_limits<std::int64_t>::max();
-constexpr std::int64_t kWindowBytes = 1000;
 
 // What a refusal may change: copies, since GroupView and WindowView are borrowed by the parameters.
 struct Call {

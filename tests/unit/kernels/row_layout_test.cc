@@ -1,16 +1,14 @@
 #include "kernels/host/row_layout.h"
 
-#include <limits>
 #include <vector>
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/unit/kernels/random_case.h"
+#include "tests/unit/kernels/test_values.h"
 
 namespace a8a::kernels::host {
 namespace {
-
-constexpr std::int64_t kMost = std::numeric_limits<std::int64_t>::max();
 
 // Counts every byte of every row.
 bool OverlapByCounting(const RowLayout& layout) {

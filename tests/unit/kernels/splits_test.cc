@@ -6,14 +6,13 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/unit/kernels/random_case.h"
+#include "tests/unit/kernels/test_values.h"
 
 namespace a8a::kernels::host {
 namespace {
 
 using test::IndexArray;
 using testing::ElementsAre;
-
-constexpr std::int64_t kMost = std::numeric_limits<std::int64_t>::max();
 
 // Splits of three ranks over views of 100 rows.
 class SplitsTest : public testing::TestWithParam<IndexType> {
