@@ -58,7 +58,7 @@ class Top {
   std::optional<v1::Stats> before_;
 };
 
-// A daemon that is not there is shown as such: it may come back while somebody looks.
+// A daemon that goes is shown as such: it may come back while somebody looks.
 std::string ViewText(const Options& options, const absl::StatusOr<Reply>& reply) {
   if (!reply.ok()) {
     return options.json ? ToText({{"error", std::string(reply.status().message())}}, /*indent=*/-1)
@@ -68,8 +68,16 @@ std::string ViewText(const Options& options, const absl::StatusOr<Reply>& reply)
 }
 
 // Shows views until somebody quits or all are shown; returns the exit status of the last one. `signal`: what ended it.
+// Whoever starts it without a daemon, or with a wrong id, is told as by any other command.
 int Watch(const Options& options, int* signal) {
-  Screen screen;
+  if (options.command != "doctor") {
+    const absl::StatusOr<v1::Stats> stats = TakeSnapshot(options);
+    if (!stats.ok()) {
+      std::fputs(ErrorLine(stats.status()).c_str(), stderr);
+      return ExitStatusOf(stats.status());
+    }
+  }
+  Screen screen(options.json ? "" : "\n");
   Top top;
   const bool is_top = options.command == "top";
   const absl::Duration interval = absl::Seconds(options.interval_seconds);

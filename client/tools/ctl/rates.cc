@@ -151,7 +151,8 @@ std::string FirstLines(const std::string& text, int lines) {
 
 Rates ComputeRates(const v1::Stats& before, const v1::Stats& now) {
   const bool same_daemon = before.daemon().daemon_instance_id() == now.daemon().daemon_instance_id();
-  const auto old_counters = CountersByRank(same_daemon ? before : v1::Stats());
+  const v1::Stats nothing;
+  const auto old_counters = CountersByRank(same_daemon ? before : nothing);  // points into it
   Rates rates;
   rates.seconds = std::max(SecondsOf(now.time()) - SecondsOf(before.time()), 1e-3);
   for (const v1::GroupStats& entry : now.groups()) {

@@ -68,7 +68,8 @@ Style StdoutStyle() {
   return style;
 }
 
-Screen::Screen() : in_place_(::isatty(STDOUT_FILENO) == 1), signals_(TakeSignals()) {
+Screen::Screen(absl::string_view separator)
+    : separator_(separator), in_place_(::isatty(STDOUT_FILENO) == 1), signals_(TakeSignals()) {
   if (!in_place_) return;
   keyboard_ = TakeKeyboard();
   static_cast<void>(Write(kEnter));  // a terminal that is gone shows at the first view
@@ -83,7 +84,7 @@ bool Screen::Show(absl::string_view text) {
   if (in_place_) return Write(absl::StrCat(kHome, absl::StrReplaceAll(text, {{"\n", kEraseLine}}), kEraseBelow));
   const bool first = first_;
   first_ = false;
-  return Write(absl::StrCat(first ? "" : "\n", text));
+  return Write(absl::StrCat(first ? "" : separator_, text));
 }
 
 Screen::Wake Screen::ReadSignal() {

@@ -5,6 +5,7 @@
 #include <termios.h>
 
 #include <optional>
+#include <string>
 
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
@@ -18,10 +19,11 @@ namespace a8a::ctl {
 [[nodiscard]] Style StdoutStyle();
 
 // A view that is written again and again. On a terminal it takes the alternate screen and gives all back when it ends;
-// elsewhere one view follows the other. One at a time; made before any other thread, so that all inherit its signals.
+// elsewhere one view follows the other, with `separator` between. One at a time; made before any other thread, so that
+// all inherit its signals.
 class Screen {
  public:
-  Screen();
+  explicit Screen(absl::string_view separator);
   ~Screen();
   Screen(const Screen&) = delete;
   Screen& operator=(const Screen&) = delete;
@@ -39,6 +41,7 @@ class Screen {
   [[nodiscard]] Wake ReadSignal();
   [[nodiscard]] bool ReadQuitKey() const;
 
+  const std::string separator_;
   const bool in_place_;
   bool first_ = true;
   int signal_ = 0;
