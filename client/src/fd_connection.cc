@@ -152,8 +152,12 @@ absl::StatusOr<FdConnection::Answer> FdConnection::Receive(absl::Time deadline) 
     message.msg_controllen = control.size();
     // MSG_TRUNC: the size is the message's own, also where it was cut.
     const ssize_t received = ::recvmsg(socket_.get(), &message, MSG_CMSG_CLOEXEC | MSG_DONTWAIT | MSG_TRUNC);
-    if (received == 0) return WentAway(ECONNRESET);
-    if (received > 0) return Answer{reply, received, message.msg_flags, TakeDescriptors(&message)};
+    if (received >= 0) {
+      // Also those of an empty message, which is no answer.
+      std::vector<UniqueFd> descriptors = TakeDescriptors(&message);
+      if (received == 0) return WentAway(ECONNRESET);
+      return Answer{reply, received, message.msg_flags, std::move(descriptors)};
+    }
     if (errno == EAGAIN) {
       A8A_RETURN_IF_ERROR(WaitForSocket(socket_.get(), POLLIN, deadline));
     } else if (errno != EINTR) {

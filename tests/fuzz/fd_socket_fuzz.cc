@@ -11,15 +11,17 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-#include <algorithm>
 #include <array>
 #include <cstring>
+#include <filesystem>
 #include <memory>
 #include <optional>
 #include <string>
+#include <system_error>
 #include <utility>
 #include <vector>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "client/src/fd_connection.h"
@@ -458,17 +460,34 @@ struct Replies {
   }
 };
 
-// The lowest number that is free: higher than before if a descriptor was forgotten.
-int FreeNumber() {
-  const UniqueFd probe(::fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 0));
-  return probe.get();
+// Descriptors of this process, but for pipes: libFuzzer keeps two to a symbolizer that it starts at some time.
+int OpenDescriptorCount() {
+  int count = 0;
+  for (const auto& entry : std::filesystem::directory_iterator("/proc/self/fd")) {
+    std::error_code error;  // of one that was closed meanwhile
+    const std::string what = std::filesystem::read_symlink(entry.path(), error).string();
+    if (!error && !absl::StartsWith(what, "pipe:")) ++count;
+  }
+  return count;
+}
+
+// After the daemon's threads have started: the number that stays for a while.
+int OpenDescriptorCountAtRest() {
+  int count = OpenDescriptorCount();
+  for (absl::Time since = absl::Now(); absl::Now() < since + absl::Milliseconds(200); ::sched_yield()) {
+    if (const int now = OpenDescriptorCount(); now != count) {
+      count = now;
+      since = absl::Now();
+    }
+  }
+  return count;
 }
 
 // What was handed back and not needed is closed by threads that nobody waits for.
-bool Settles(int free_number) {
+bool Settles(int open_count) {
   const absl::Time deadline = absl::Now() + absl::Seconds(kAnswerTimeout.tv_sec);
-  while (FreeNumber() > free_number && absl::Now() < deadline) ::sched_yield();
-  return FreeNumber() <= free_number;
+  while (OpenDescriptorCount() != open_count && absl::Now() < deadline) ::sched_yield();
+  return OpenDescriptorCount() == open_count;
 }
 
 template <typename Side>
@@ -483,9 +502,8 @@ void Run(Input* input, int step_count_max) {
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   using namespace a8a::daemon;
   TheDaemon();
-  // Over all inputs: one may begin while the daemon still takes a connection that the input before has closed.
-  static int free_number = FreeNumber();
-  free_number = std::min(free_number, FreeNumber());
+  // Once: an input may begin while the daemon still takes a connection that the input before has closed.
+  static const int open_count = OpenDescriptorCountAtRest();
   Input input(data, size);
   switch (input.Byte() % 3) {
     case 0:
@@ -498,6 +516,6 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
       Run<HandBacks>(&input, kHandBackCountMax);
       break;
   }
-  A8A_CHECK(Settles(free_number), "a descriptor was left open");
+  A8A_CHECK(Settles(open_count), "a descriptor was left open");
   return 0;
 }

@@ -154,6 +154,8 @@ TEST_F(FdConnectionTest, SurplusDescriptorsAreClosed) {
   EXPECT_THAT(Redeem(), StatusIs(StatusCode::kNotFound));
   Answer(StatusCode::kOk, "", 16);
   EXPECT_THAT(Redeem(), StatusIs(StatusCode::kInternal));
+  Answer(nullptr, 0, 3);
+  EXPECT_THAT(Redeem(), StatusIs(StatusCode::kUnavailable)) << "as the end of the connection";
 
   const int next_after = dup(memory_.get());
   close(next_after);
