@@ -72,7 +72,7 @@ TEST_F(ClientTest, NothingIsLeftBehind) {
 
   EXPECT_TRUE(Eventually([&] { return CountEntries("/proc/self/task") == threads; })) << "threads are left";
   EXPECT_TRUE(Eventually([&] { return CountEntries("/proc/self/fd") == descriptors; })) << "descriptors are left";
-  EXPECT_THAT(daemon_->log(), HasSubstr("session_ended session=6"));
+  EXPECT_TRUE(daemon_->WaitForLog("session_ended session=6")) << daemon_->log();
 }
 
 TEST_F(ClientTest, ABufferIsZeroMappedAndGivenBack) {
