@@ -22,7 +22,6 @@ absl::Status CheckRange(absl::string_view name, std::int64_t value, std::int64_t
   return Invalid(name, " ", value, " is not in [", low, ", ", high, "]");
 }
 
-// An array of per-rank pointers: what the index means is the caller's business.
 absl::Status CheckMappings(const GroupView& group, const WindowView& window) {
   for (int rank = 0; rank < group.world_size; ++rank) {
     if (group.flags[Index(rank)] == nullptr) return Invalid("the flags segment of rank ", rank, " is not mapped");
