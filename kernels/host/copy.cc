@@ -39,32 +39,61 @@ class Walk {
   std::int64_t outer_offset_bytes_;
 };
 
-void CopyRun(std::byte* to, std::int64_t to_stride, const std::byte* from, std::int64_t from_stride,
+// memcpy that can be given up, at every kGiveUpBytes of all that it has copied.
+class Copier {
+ public:
+  explicit Copier(absl::FunctionRef<bool()> gives_up) : gives_up_(gives_up) {}
+
+  [[nodiscard]] bool Copy(std::byte* to, const std::byte* from, std::int64_t size_bytes) {
+    while (size_bytes > 0) {
+      if (left_bytes_ == 0) {
+        if (gives_up_()) return false;
+        left_bytes_ = kGiveUpBytes;
+      }
+      const std::int64_t piece_bytes = std::min(size_bytes, left_bytes_);
+      std::memcpy(to, from, static_cast<std::size_t>(piece_bytes));
+      to += piece_bytes;
+      from += piece_bytes;
+      size_bytes -= piece_bytes;
+      left_bytes_ -= piece_bytes;
+    }
+    return true;
+  }
+
+ private:
+  const absl::FunctionRef<bool()> gives_up_;
+  std::int64_t left_bytes_ = 0;  // until it asks
+};
+
+bool CopyRun(Copier& copier, std::byte* to, std::int64_t to_stride, const std::byte* from, std::int64_t from_stride,
              std::int64_t row_bytes, std::int64_t rows) {
-  if (to_stride == row_bytes && from_stride == row_bytes) {
-    std::memcpy(to, from, static_cast<std::size_t>(row_bytes * rows));
-    return;
-  }
+  if (to_stride == row_bytes && from_stride == row_bytes) return copier.Copy(to, from, row_bytes * rows);
   for (std::int64_t row = 0; row < rows; ++row) {
-    std::memcpy(to + row * to_stride, from + row * from_stride, static_cast<std::size_t>(row_bytes));
+    if (!copier.Copy(to + row * to_stride, from + row * from_stride, row_bytes)) return false;
   }
+  return true;
 }
 
 }  // namespace
 
-void CopyRows(std::byte* to, const RowLayout& to_layout, std::int64_t to_row, const std::byte* from,
-              const RowLayout& from_layout, std::int64_t from_row, std::int64_t rows) {
-  if (rows == 0) return;
+bool CopyRows(std::byte* to, const RowLayout& to_layout, std::int64_t to_row, const std::byte* from,
+              const RowLayout& from_layout, std::int64_t from_row, std::int64_t rows,
+              absl::FunctionRef<bool()> gives_up) {
+  if (rows == 0) return true;
+  Copier copier(gives_up);
   Walk to_walk(to_layout, to_row);
   Walk from_walk(from_layout, from_row);
   while (rows > 0) {
     const std::int64_t run = std::min({rows, to_walk.run_rows(), from_walk.run_rows()});
-    CopyRun(to + to_walk.offset_bytes(), to_walk.stride_bytes(), from + from_walk.offset_bytes(),
-            from_walk.stride_bytes(), to_layout.row_bytes, run);
+    if (!CopyRun(copier, to + to_walk.offset_bytes(), to_walk.stride_bytes(), from + from_walk.offset_bytes(),
+                 from_walk.stride_bytes(), to_layout.row_bytes, run)) {
+      return false;
+    }
     to_walk.Advance(run);
     from_walk.Advance(run);
     rows -= run;
   }
+  return true;
 }
 
 }  // namespace a8a::kernels::host

@@ -47,7 +47,7 @@ Exchange::Exchange(const AllToAllParams& params, Operation operation)
       takes_credits_(EnterWindow(channel_, operation, params.window->window_index)),
       waiter_(channel_, params.timeout_ns) {
   moved_.row_bytes = params.output_layout.row_bytes;
-  if (waiter_.abort_word() != 0) NoteAborted();
+  if (group_ended()) NoteAborted();
   if (stopped_by_ == Fault::kNone) Settle();
 }
 
@@ -149,7 +149,7 @@ void Exchange::SendLocal(Push push) {
     send.fault = {Fault::kSplitMismatch, receive.rows, send.rows};
     return FailReceive(self, send.fault);
   }
-  push(self, nullptr);
+  if (!push(self, nullptr)) return NoteAborted();
   moved_.rows_sent += send.rows;
   moved_.rows_received += receive.rows;
 }
@@ -169,6 +169,7 @@ void Exchange::Send(Push push) {
 }
 
 bool Exchange::TrySend(int peer, Push push) {
+  if (group_ended()) return false;
   const Transfer& send = sends[Index(peer)];
   if (!send.fault.ok()) {
     SayDone(peer, send.fault, 0);
@@ -180,7 +181,7 @@ bool Exchange::TrySend(int peer, Push push) {
     FailSend(peer, fault);
     return true;
   }
-  push(peer, turn.credit.has_value() ? &turn.credit->placement : nullptr);
+  if (!push(peer, turn.credit.has_value() ? &turn.credit->placement : nullptr)) return false;
   moved_.rows_sent += send.rows;
   SayDone(peer, {}, send.rows);
   return true;
@@ -351,7 +352,7 @@ absl::Status Exchange::Finish() {
   }
   if (!report_.has_value()) return absl::OkStatus();
   // Peers that have seen the group's end give up, and this rank may see that before it has looked at the abort word.
-  if (waiter_.abort_word() != 0) NoteAborted();
+  if (group_ended()) NoteAborted();
   RecordError(channel_.control().error, *report_);
   CountError(channel_, CodeOf(report_->info.fault));
   return ToStatus(*report_);

@@ -8,7 +8,7 @@
 //   exchange.Receive();                       // done of all peers
 //   return exchange.Finish();                 // counters, ErrorRecord, status
 //
-// Once the group has ended, every step returns at once.
+// Once the group has ended, every step returns at once; a copy is given up.
 #ifndef A8A_KERNELS_HOST_EXCHANGE_H_
 #define A8A_KERNELS_HOST_EXCHANGE_H_
 
@@ -37,8 +37,9 @@ struct Transfer {
 
 class Exchange {
  public:
-  // Moves this rank's rows for `peer`, whose credit names the place; null where no credit is needed.
-  using Push = absl::FunctionRef<void(int peer, const Placement* placement)>;
+  // Moves this rank's rows for `peer`, whose credit names the place; null where no credit is needed. False: given up,
+  // since the group has ended.
+  using Push = absl::FunctionRef<bool(int peer, const Placement* placement)>;
 
   // Requires: checked parameters (params.h), which outlive this.
   Exchange(const AllToAllParams& params, Operation operation);
@@ -49,6 +50,9 @@ class Exchange {
 
   // Fills `sends` and `receives`. A fault in either table concerns all pairs on that side.
   void UseSplits(const SplitTable& input, const SplitTable& output);
+
+  // Whether the group has ended: a copy need not be carried on.
+  [[nodiscard]] bool group_ended() const { return waiter_.abort_word() != 0; }
 
   // What ended the exchange for all pairs: kAborted (the group has ended), kDeadline (see Settle), or kNone.
   [[nodiscard]] Fault stopped_by() const { return stopped_by_; }

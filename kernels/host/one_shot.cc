@@ -20,14 +20,15 @@ absl::Status AllToAll(const AllToAllParams& params) {
   exchange.OpenCredits(output.first_row);
   const auto push = [&](int peer, const Placement& to) {
     const auto p = static_cast<std::size_t>(peer);
-    CopyRows(params.window->base[p] + to.output_offset_bytes, to.layout, to.first_row, params.input,
-             params.input_layout, input.first_row[p], exchange.sends[p].rows);
+    return CopyRows(params.window->base[p] + to.output_offset_bytes, to.layout, to.first_row, params.input,
+                    params.input_layout, input.first_row[p], exchange.sends[p].rows,
+                    [&exchange] { return exchange.group_ended(); });
   };
   const auto self = static_cast<std::size_t>(params.group->rank);
   exchange.SendLocal([&](int peer, const Placement*) {
-    push(peer, {params.output_offset_bytes, params.output_layout, output.first_row[self]});
+    return push(peer, {params.output_offset_bytes, params.output_layout, output.first_row[self]});
   });
-  exchange.Send([&](int peer, const Placement* to) { push(peer, *to); });
+  exchange.Send([&](int peer, const Placement* to) { return push(peer, *to); });
   exchange.Receive();
   return exchange.Finish();
 }

@@ -78,8 +78,12 @@ absl::Status Prepare(const AllToAllParams& params, Plan* plan) {
   exchange.SendLocal([&](int self, const Placement*) {
     SetPlacement(plan->pairs[Index(self)],
                  {params.output_offset_bytes, params.output_layout, output.first_row[Index(self)]});
+    return true;
   });
-  exchange.Send([&](int peer, const Placement* to) { SetPlacement(plan->pairs[Index(peer)], *to); });
+  exchange.Send([&](int peer, const Placement* to) {
+    SetPlacement(plan->pairs[Index(peer)], *to);
+    return true;
+  });
   exchange.Receive();
   FillPlan(exchange, input, output, plan);
   return exchange.Finish();
@@ -100,8 +104,9 @@ absl::Status AllToAll(const Plan& plan, const std::byte* input, std::int64_t tim
     const PairPlan& pair = plan.pairs[Index(peer)];
     // A credit names the place anew; it is the same unless the ranks use different plans.
     const Placement to = given != nullptr ? *given : PlacementOf(pair);
-    CopyRows(params.window->base[Index(peer)] + to.output_offset_bytes, to.layout, to.first_row, params.input,
-             params.input_layout, pair.send_first_row, pair.send_rows);
+    return CopyRows(params.window->base[Index(peer)] + to.output_offset_bytes, to.layout, to.first_row, params.input,
+                    params.input_layout, pair.send_first_row, pair.send_rows,
+                    [&exchange] { return exchange.group_ended(); });
   };
   exchange.SendLocal(push);
   exchange.Send(push);

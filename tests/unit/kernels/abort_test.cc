@@ -106,6 +106,33 @@ TEST_F(AbortTest, EndReachesRanksThatWait) {
   }
 }
 
+TEST_F(AbortTest, EndReachesARankThatCopies) {
+  constexpr std::int64_t kRowBytes = std::int64_t{1} << 20;
+  constexpr std::int64_t kRows = 64;
+  Case a_case = MakeDenseCase({{kRows}}, kRowBytes);
+  a_case.ranks[0].window_bytes = kRows * kRowBytes;
+  std::byte last = {};
+  // Most of the time the first will do; a thread that ends the group too late has to try again.
+  for (int attempt = 0; attempt < 200 && last != kPoison; ++attempt) {
+    TestGroup group = TestGroup::WithWindows(1, 1, 1, kRows * kRowBytes);
+    CaseRun run(group, a_case);
+    run.Poison(0);
+    std::thread daemon([&] {
+      WaitUntil([&] { return std::atomic_ref(group.channel(0).control().epoch).load() == 1; });
+      group.Abort(AbortReason::kDrained, -1);
+    });
+
+    const absl::Status status = run.OneShotOn(0, 0, 1);
+
+    daemon.join();
+    last = group.Part(0, 0).back();
+    if (last == kPoison) {
+      EXPECT_EQ(status.code(), absl::StatusCode::kAborted) << status;
+    }
+  }
+  EXPECT_EQ(last, kPoison) << "the whole of " << kRows << " MiB was copied each time";
+}
+
 // Sleeps on rank 0's doorbell as a waiter does, but for so long that only a ring can end the test in time.
 class DoorbellTest : public AbortTest {
  protected:

@@ -1,5 +1,6 @@
 #include "kernels/host/copy.h"
 
+#include <algorithm>
 #include <memory>
 
 #include "gtest/gtest.h"
@@ -19,6 +20,8 @@ std::int64_t Position(const RowLayout& layout, std::int64_t row) {
   return row / layout.inner_size * layout.outer_stride_bytes + row % layout.inner_size * layout.inner_stride_bytes;
 }
 
+bool NeverGivesUp() { return false; }
+
 void ExpectCopy(const RowLayout& to_layout, const RowLayout& from_layout, std::int64_t to_row, std::int64_t from_row,
                 std::int64_t rows) {
   // Exact sizes: AddressSanitizer sees a byte too far.
@@ -35,7 +38,7 @@ void ExpectCopy(const RowLayout& to_layout, const RowLayout& from_layout, std::i
     }
   }
 
-  CopyRows(to.get(), to_layout, to_row, from.get(), from_layout, from_row, rows);
+  EXPECT_TRUE(CopyRows(to.get(), to_layout, to_row, from.get(), from_layout, from_row, rows, NeverGivesUp));
 
   EXPECT_EQ(test::FirstDifference({to.get(), to_size}, expected), "")
       << "rows " << rows << " from " << from_row << " to " << to_row;
@@ -54,7 +57,31 @@ TEST(CopyTest, MovesRowsBetweenAnyTwoLayouts) {
 }
 
 TEST(CopyTest, NothingToMoveTouchesNoPointer) {
-  CopyRows(nullptr, {.row_bytes = 1}, 0, nullptr, {.row_bytes = 1}, 0, 0);
+  EXPECT_TRUE(CopyRows(nullptr, {.row_bytes = 1}, 0, nullptr, {.row_bytes = 1}, 0, 0, NeverGivesUp));
+}
+
+TEST(CopyTest, AsksBeforeTheFirstByteAndThenEveryFewMegabytes) {
+  constexpr std::int64_t kRowBytes = kGiveUpBytes / 8 + 1;
+  constexpr std::int64_t kRows = 20;  // two and a half of what is copied between two questions
+  const auto from = std::make_unique<std::byte[]>(kRowBytes * kRows);
+  std::fill_n(from.get(), kRowBytes * kRows, std::byte{1});
+  const RowLayout contiguous = {1, kRows, 0, kRowBytes, kRowBytes};
+  const RowLayout padded = {1, kRows, 0, kRowBytes + 64, kRowBytes};
+  for (const RowLayout& to_layout : {contiguous, padded}) {
+    for (const int answers_before_giving_up : {0, 1, 2, 3}) {
+      const auto to_size = static_cast<std::size_t>(*ExtentBytes(to_layout));
+      const auto to = std::make_unique<std::byte[]>(to_size);
+      int asked = 0;
+
+      const bool whole = CopyRows(to.get(), to_layout, 0, from.get(), contiguous, 0, kRows,
+                                  [&] { return asked++ == answers_before_giving_up; });
+
+      EXPECT_EQ(whole, answers_before_giving_up == 3);
+      EXPECT_EQ(asked, whole ? 3 : answers_before_giving_up + 1);
+      const auto copied = std::count(to.get(), to.get() + to_size, std::byte{1});
+      EXPECT_EQ(copied, whole ? kRowBytes * kRows : kGiveUpBytes * answers_before_giving_up);
+    }
+  }
 }
 
 }  // namespace
