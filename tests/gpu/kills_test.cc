@@ -35,11 +35,6 @@ std::string Environment(const char* name, const std::string& otherwise) {
   return value == nullptr ? otherwise : value;
 }
 
-// To the path that the environment names, if it does.
-void WriteFile(const char* name, const std::string& text) {
-  if (const char* const path = std::getenv(name)) std::ofstream(path) << text;
-}
-
 // A8A_TEST_WORLD_SIZES: 2,3,8.
 std::vector<int> WorldSizes() {
   std::vector<int> sizes;
@@ -66,7 +61,8 @@ class GpuKillsTest : public DaemonTest {
   }
   void TearDown() override {
     // For who wants to see where the time went.
-    if (daemon_ != nullptr) WriteFile("A8A_TEST_DAEMON_LOG", daemon_->log());
+    const char* const path = std::getenv("A8A_TEST_DAEMON_LOG");
+    if (daemon_ != nullptr && path != nullptr) std::ofstream(path) << daemon_->log();
   }
 
   [[nodiscard]] bool HoldsNothing() const {
@@ -107,7 +103,7 @@ TEST_F(GpuKillsTest, SurvivorsHearOfItAndGoOnAndNothingIsLost) {
   }
 
   std::fputs(course.Report().c_str(), stdout);
-  WriteFile("A8A_TEST_RECORD", course.Json(kHow));
+  course.WriteRecord(kHow);
   EXPECT_TRUE(Eventually([&] { return HoldsNothing(); })) << client_->Stats().ShortDebugString();
   EXPECT_TRUE(Eventually([&] { return DaemonFootprint::Of(daemon_->pid()).IsWithin(before); }))
       << DaemonFootprint::Of(daemon_->pid()) << "; before: " << before;

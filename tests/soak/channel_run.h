@@ -23,7 +23,7 @@ struct Life {
   const Script* script = nullptr;
   Reporter* reporter = nullptr;
   absl::Duration all_to_all_timeout;
-  std::atomic<bool> over = false;  // leave at the end of the block
+  std::atomic<bool> over = false;  // leave, at the end of a block
   std::atomic<std::int64_t> turns = 0;
 };
 

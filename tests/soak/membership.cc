@@ -1,5 +1,6 @@
 #include "tests/soak/membership.h"
 
+#include <algorithm>
 #include <utility>
 #include <vector>
 
@@ -102,14 +103,31 @@ absl::Status Membership::RunThread(int thread, std::vector<std::unique_ptr<Chann
   for (int block = 0; block < order_.block_count; ++block) {
     for (std::size_t c = static_cast<std::size_t>(thread); c < channels->size();
          c += static_cast<std::size_t>(order_.thread_count)) {
-      if (life_.over) return absl::OkStatus();
+      if (!MayBegin(block)) return absl::OkStatus();
       const absl::Status status = (*channels)[c]->RunBlock(block);
       if (status.ok()) continue;
-      life_.over = true;  // the other threads would wait for nobody
+      End();
       return status;
     }
   }
   return absl::OkStatus();
+}
+
+// A rank that leaves does so after the same block on all of its threads. If one ended earlier than another, a rank with
+// fewer threads could wait for it on that one's channel, and the other for that rank, neither of which can leave then.
+bool Membership::MayBegin(int block) {
+  const std::lock_guard lock(mutex_);
+  if (life_.over) last_block_ = std::min(last_block_, newest_block_);
+  if (block > last_block_) return false;
+  newest_block_ = std::max(newest_block_, block);
+  return true;
+}
+
+// After an error that is the end of this life: the other threads would wait for nobody.
+void Membership::End() {
+  life_.over = true;
+  const std::lock_guard lock(mutex_);
+  last_block_ = -1;
 }
 
 void Membership::SetGroup(std::shared_ptr<a8a::Group> group) {

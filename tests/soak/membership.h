@@ -4,6 +4,7 @@
 
 #include <atomic>
 #include <cstdint>
+#include <limits>
 #include <memory>
 #include <mutex>
 #include <nlohmann/json.hpp>
@@ -58,6 +59,8 @@ class Membership {
   [[nodiscard]] std::string RunIn(const std::shared_ptr<a8a::Group>& group);
   [[nodiscard]] absl::Status RunChannels();
   [[nodiscard]] absl::Status RunThread(int thread, std::vector<std::unique_ptr<ChannelRun>>* channels);
+  [[nodiscard]] bool MayBegin(int block);
+  void End();
   void SetGroup(std::shared_ptr<a8a::Group> group);
   [[nodiscard]] std::shared_ptr<a8a::Group> group() const;
 
@@ -68,6 +71,8 @@ class Membership {
   std::atomic<std::uint64_t> group_id_ = 0;  // while it runs
   mutable std::mutex mutex_;
   std::shared_ptr<a8a::Group> group_;
+  int newest_block_ = 0;  // that a thread has begun
+  int last_block_ = std::numeric_limits<int>::max();
   std::thread thread_;
 };
 

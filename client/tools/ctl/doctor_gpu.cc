@@ -62,7 +62,7 @@ Finding NoDriver(const absl::Status& status, int daemon_gpu_count) {
 }
 
 Finding DriverFinding(const cuda::Driver& driver, int gpu_count, int daemon_gpu_count) {
-  const std::string text = absl::StrCat("CUDA ", Version(driver.version()), ", ", gpu_count, " GPUs for this process");
+  const std::string text = absl::StrCat("CUDA ", Version(driver.version()), ", GPUs for this process: ", gpu_count);
   if (gpu_count > 0 && daemon_gpu_count == 0) {
     return {"driver", Verdict::kWarning, absl::StrCat(text, ", but the daemon leases memory of none"),
             "set backend = \"cuda\" and restart the daemon: its log then says why (device_refused)"};
@@ -71,7 +71,8 @@ Finding DriverFinding(const cuda::Driver& driver, int gpu_count, int daemon_gpu_
 }
 
 Finding PeerAccess(const cuda::Driver& driver, int gpu_count) {
-  if (gpu_count < 2) return {"peer_access", Verdict::kSkipped, absl::StrCat(gpu_count, " GPUs have no pairs")};
+  if (gpu_count < 2)
+    return {"peer_access", Verdict::kSkipped, absl::StrCat("GPUs for this process: ", gpu_count, "; no pairs")};
   std::vector<std::string> without;
   for (int a = 0; a < gpu_count; ++a) {
     for (int b = 0; b < gpu_count; ++b) {

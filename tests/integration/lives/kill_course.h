@@ -51,8 +51,9 @@ class KillCourse {
   // How often it killed whom, and p50, p99 and maximum of the time from the kill of a rank of a running group to the
   // return of its last survivor.
   [[nodiscard]] std::string Report() const;
-  // The same, with every such time, as one JSON object; `how` says what else there is to know.
-  [[nodiscard]] std::string Json(const std::string& how) const;
+  // Writes the same, with every such time, as one JSON object to the file that the environment names by
+  // A8A_TEST_RECORD, if it does; `how` says what else there is to know.
+  void WriteRecord(const std::string& how) const;
   // Kills of ranks in this phase.
   [[nodiscard]] int KillsIn(Phase phase) const { return phase_counts_[static_cast<std::size_t>(phase)]; }
   // Of the kills of running ranks; sorted, in milliseconds.
@@ -86,6 +87,7 @@ class KillCourse {
   bool KillRunning(int victim, int signal);
   [[nodiscard]] int RandomBelow(std::int64_t end) { return static_cast<int>(random_() % static_cast<unsigned>(end)); }
   void SleepAtMost(absl::Duration longest);
+  [[nodiscard]] std::string Json(const std::string& how) const;
 
   const Setting setting_;
   const PhaseBoard board_;

@@ -22,6 +22,9 @@ constexpr int kKillsOfSize = 10;
 constexpr int kKillsOfSize = 200;
 #endif
 constexpr unsigned kSeed = 20261124;
+constexpr char kHow[] =
+    "from the kill of a rank of a running group to the return of its last survivor, rows of 16 KiB (4, 6, 8 ranks) or "
+    "256 KiB (5, 7); every other kill is of a rank of a group that forms again, and not timed; every byte compared";
 
 using RandomKillsTest = DaemonTest;
 
@@ -53,6 +56,7 @@ TEST_F(RandomKillsTest, SurvivorsHearOfItAndGoOnAndNothingIsLost) {
   EXPECT_TRUE(Eventually([&] { return DaemonFootprint::Of(daemon_->pid()).IsWithin(before); }))
       << DaemonFootprint::Of(daemon_->pid()) << "; before: " << before;
   std::fputs(course.Report().c_str(), stdout);
+  course.WriteRecord(kHow);
 #if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
   for (const Phase phase : {Phase::kStarting, Phase::kJoining, Phase::kRegistering, Phase::kAllToAll}) {
     EXPECT_GT(course.KillsIn(phase), 0) << kPhaseNames[static_cast<int>(phase)];
