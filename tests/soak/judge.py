@@ -23,7 +23,7 @@ MEANT_BY = {"died": ("killed",), "left": ("ended", "killed"), "aborted": ("abort
 class Deed:
     """Something that was done to a rank, or that it did."""
     kind: str  # killed, stopped, aborted, ended
-    group: str
+    group: Optional[str]  # None: it was done to a process, whose number `rank` is
     rank: int
     group_id: Optional[int]  # None: it may have been in any life of the group
     begin: float
@@ -82,6 +82,10 @@ class Judge:
             return self._reason_of_lateness(group, report, when)
         if code == "UNAVAILABLE" and op in CONTROL_OPS and self.daemon.was_away(when - 3 * self.timeout_s, when):
             return f"UNAVAILABLE from {op} while the daemon was away"
+        # Its own calls: their time passed while it stood still, or the daemon closed a connection that said nothing.
+        late = code == "DEADLINE_EXCEEDED" or code == "UNAVAILABLE" and "closed the connection" in report["text"]
+        if late and op in CONTROL_OPS and self._happened(None, report["host"], ("stopped",), when - 1, when):
+            return f"{code} from {op} of the process that was stopped"
         # The others have the window; this rank's answer was lost with the daemon, and its part is given up by and by.
         if code == "ALREADY_EXISTS" and op in ("open", "renew") and self.daemon.was_away(when - 60, when):
             return f"ALREADY_EXISTS from {op} after the daemon was away"
