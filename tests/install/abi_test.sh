@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# abi_test.sh LIBRARY INCLUDE_DIR CC CXX: the binary interface is the one that is kept here: what the library exports
-# (liba8a.symbols), the C interface's signatures, layouts and values (abi.c), the C++ interface's layouts (abi.cc).
+# abi_test.sh LIBRARY INCLUDE_DIR CC CXX ABI_CC: the binary interface is the one that is kept here: what the library exports
+# (liba8a.symbols), the C interface's signatures, layouts and values (abi.c), the C++ interface's layouts (ABI_CC).
 set -euo pipefail
-library=$1 include=$2 cc=$3 cxx=$4
+library=$1 include=$2 cc=$3 cxx=$4 abi_cc=$5
 here=$(cd "$(dirname "$0")" && pwd)
 status=0
 fail() {
@@ -23,7 +23,7 @@ diff "$here/liba8a.symbols" <(printf '%s\n' "$exported") >&2 || fail "exports ot
  or changed breaks programs and takes another SOVERSION; what is new gets a line there"
 
 "$cc" -std=gnu11 -Wall -Wextra -Werror -I "$include" -fsyntax-only "$here/abi.c" || fail "the C interface has changed"
-"$cxx" -std=c++20 -Wall -Wextra -Werror -I "$include" -fsyntax-only "$here/abi.cc" || fail "the C++ interface has changed"
+"$cxx" -std=c++20 -Wall -Wextra -Werror -I "$include" -fsyntax-only "$abi_cc" || fail "the C++ interface has changed"
 
 # All of it is kept.
 while read -r name; do
@@ -33,7 +33,7 @@ done < <(
   sed -nE 's/^typedef struct (\w+) \{$/\1/p; s/^  (A8A_\w+) = .*/\1/p' "$include/a8a/a8a.h"
 )
 while read -r name; do
-  grep -qw "$name" "$here/abi.cc" || fail "abi.cc does not keep $name"
+  grep -qw "$name" "$abi_cc" || fail "abi.cc does not keep $name"
 done < <(sed -nE 's/^(struct|enum class) (\w+) .*\{$/\2/p' "$include"/a8a/{client,group,types}.h)
 [ "$status" -ne 0 ] || echo "$(wc -l <<<"$exported") symbols, and the layouts of both interfaces, are those that are kept"
 exit "$status"

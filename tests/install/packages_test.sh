@@ -67,7 +67,8 @@ diff "$dir/installed" "$dir/packed" || fail "the install and the packages differ
 echo "-- lintian"
 # Of uploads to Debian, which close the bug that asked for them.
 not_for_us=initial-upload-closes-no-bugs
-lintian --fail-on error,warning --tag-display-limit 0 --suppress-tags "$not_for_us" "${debs[@]}" || fail "lintian objects"
+# It leaves files in TMPDIR.
+TMPDIR=$dir lintian --fail-on error,warning --tag-display-limit 0 --suppress-tags "$not_for_us" "${debs[@]}" || fail "lintian objects"
 
 echo "-- dependencies"
 mkdir -p "$root"/{etc/systemd/system,usr/lib,run,var/lib/systemd,var/lib/dpkg/info,var/lib/dpkg/updates,var/lib/dpkg/triggers}
