@@ -44,7 +44,8 @@ function(stage_debian)
     endforeach()
     file(GLOB_RECURSE archives ${directory}/usr/lib/*.a)
     foreach(archive IN LISTS archives)
-      execute_process(COMMAND strip --strip-debug --enable-deterministic-archives ${archive} COMMAND_ERROR_IS_FATAL ANY)
+      execute_process(COMMAND strip --strip-debug --remove-section=.comment --enable-deterministic-archives ${archive}
+                      COMMAND_ERROR_IS_FATAL ANY)
     endforeach()
   endforeach()
   configure_file(${CPACK_A8A_SOURCE_DIR}/deploy/README.md
