@@ -28,6 +28,7 @@
 #include "client/tools/machine.h"
 #include "client/tools/progress.h"
 #include "client/tools/rank_processes.h"
+#include "kernels/base/man_page.h"
 #include "kernels/base/version.h"
 
 namespace a8a::bench {
@@ -149,6 +150,12 @@ std::optional<int> ParseFlags(int argc, char** argv, Options* options) {
   AddControl(&app, options);
   AddCuda(&app, options);
   AddFlood(&app, options);
+  AddManPageFlag(
+      "--man-page",
+      [&app] {
+        return ManPage(app, {.see_also = {"a8actl(1)", "a8a-dp-mla(1)", "a8a-daemon(8)"}});
+      },
+      &app);
   try {
     app.parse(argc, argv);
     if (options->control.group_count > options->control.session_count) {

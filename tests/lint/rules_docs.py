@@ -1,4 +1,10 @@
-"""Rules that keep documents true: links, commands, and the example of the README."""
+"""Rules that keep documents true: links, commands, and the example of the README.
+
+A block of commands says in the line before it what becomes of it; tests/integration/documents runs the first kind:
+    <!-- run -->                  (or <!-- run with a daemon -->) run there and then, by the test documents.commands
+    <!-- run by TEST, ... -->     a test does the same
+    <!-- not run: REASON -->
+"""
 
 import json
 import posixpath
@@ -23,6 +29,56 @@ def fenced_blocks(tree, path, languages):
             block = None
         elif isinstance(block, list):
             block.append(line)
+
+
+SHELL = ("sh", "bash", "console")
+RUN_MARKERS = ("<!-- run -->", "<!-- run with a daemon -->")
+
+
+def command_blocks(tree, path):
+    """(first line number, lines, the line before the block) of each block of commands."""
+    lines = tree.lines(path)
+    for start, block in fenced_blocks(tree, path, SHELL):
+        yield start, block, lines[start - 3][1].strip() if start > 2 else ""
+
+
+def registered_tests(tree):
+    """The CMake file that registers each test."""
+    return {name: path for path in tree.paths(CMAKE)
+            for name in re.findall(r"a8a_add_(?:command_)?test\(\s*([\w.-]+)", tree.text(path))}
+
+
+def wrong_with_marker(tree, marker, block):
+    """Why nobody knows that the commands of a block work, or None."""
+    if marker in RUN_MARKERS or re.fullmatch(r"<!-- not run: \S.{10,} -->", marker):
+        return None
+    by = re.fullmatch(r"<!-- run by ([\w.-]+)(, .*)? -->", marker)
+    if not by:
+        return "no line before the block says <!-- run -->, <!-- run by TEST --> or <!-- not run: REASON -->"
+    registered = registered_tests(tree).get(by[1])
+    if not registered:
+        return f"there is no test {by[1]}"
+    folder = posixpath.dirname(registered)
+    texts = [tree.text(file) for file in tree.files if posixpath.dirname(file) == folder and not file.endswith(".md")]
+    for words in filter(None, map(words_of, block)):
+        program = posixpath.basename(words[0])
+        if not any(program in text for text in texts):
+            return f"{by[1]} runs no {program}"
+    return None
+
+
+def check_commands_run(tree):
+    for path in tree.paths(MARKDOWN):
+        for start, block, marker in command_blocks(tree, path):
+            wrong = wrong_with_marker(tree, marker, block)
+            if wrong:
+                yield f"{path}:{start}: {wrong}"
+        programs = targets(tree) | {"sudo", "cmake", "ctest"} | set(tree.files)
+        for start, block in fenced_blocks(tree, path, ("",)):
+            for number, line in enumerate(block, start):
+                words = words_of(line)
+                if words and words[0] in programs:
+                    yield f"{path}:{number}: '{line.strip()}' is a command: the block begins with ```sh"
 
 
 def anchor(heading):
@@ -131,8 +187,8 @@ def check_example(tree):
         yield f"README.md: no cpp block equals the lines between the README marks of {EXAMPLE_SOURCE}"
 
 
-def readme(text):
-    return {"README.md": f"# A\n\n```sh\n{text}\n```\n"}
+def readme(text, marker=""):
+    return {"README.md": f"# A\n{marker}\n```sh\n{text}\n```\n"}
 
 
 PRESET = {"CMakePresets.json": '{"configurePresets": [{"name": "dev"}]}'}
@@ -147,6 +203,13 @@ RULES = [
               readme("build/dev/client/a8a-no")],
          good=[readme("deploy/yes  # a8a-no") | {"deploy/yes": ""}, readme("ctest --preset dev") | PRESET,
                readme("sudo a8a-yes") | {"CMakeLists.txt": "add_executable(a8a-yes x.cc)"}]),
+    Rule("commands-run", "A command in a document works, or the document says why nobody looks.", check_commands_run,
+         bad=[readme("make"), readme("make", "<!-- run by no_test -->"), readme("make", "<!-- not run: -->"),
+              readme("make", "<!-- run by t -->") | {"x/CMakeLists.txt": "a8a_add_test(t SOURCES a.cc)"},
+              {"a.md": "```\ncmake --preset dev\n```\n"}],
+         good=[readme("make", "<!-- run -->"), readme("make", "<!-- not run: takes a week -->"),
+               readme("x/make", "<!-- run by t, shorter -->") | {"x/CMakeLists.txt": "a8a_add_test(t make)"},
+               {"a.md": "```\nrank 0\n```\n"}]),
     Rule("paths", "A file that a document names is there.", check_paths,
          bad=[{"a.md": "`x/no.cc`", "x/a.cc": ""}], good=[{"a.md": "`x/a.cc`, `x/`, `y/b.cc`", "x/a.cc": ""}]),
     Rule("readme-example", "The example that everybody copies is one that was compiled and run.", check_example,

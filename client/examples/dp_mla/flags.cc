@@ -8,6 +8,7 @@
 
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
+#include "kernels/base/man_page.h"
 #include "kernels/base/version.h"
 #include "kernels/include/limits.h"
 
@@ -45,7 +46,8 @@ std::string DefaultTrace() {
 }
 
 void AddLoadFlags(CLI::App* app, Options* options) {
-  app->add_option("--trace", options->trace, "CSV of token counts: step,rank0,rank1,...")->capture_default_str();
+  app->add_option("--trace", options->trace, "CSV of token counts: step,rank0,rank1,...")
+      ->default_str("decode_steps_dp8.csv, which comes with this program");
   app->add_option("--world-size", options->world_size, "Worker processes, one rank each")
       ->check(CLI::Range(1, kMaxWorldSize))
       ->capture_default_str();
@@ -75,7 +77,8 @@ void AddRunFlags(CLI::App* app, Options* options) {
   static const std::map<std::string, Mode> kModes = {{"prepared", Mode::kPrepared}, {"oneshot", Mode::kOneShot}};
   app->add_option("--mode", options->mode,
                   "prepared: splits exchanged once a step for all layers; oneshot: by every all-to-all")
-      ->transform(CLI::CheckedTransformer(kModes, CLI::ignore_case))
+      ->transform(CLI::CheckedTransformer(kModes, CLI::ignore_case).description(""))
+      ->type_name("prepared|oneshot")
       ->default_str("prepared");
   app->add_flag("--free-running", options->free_running,
                 "No barrier before each all-to-all: ranks run ahead of each other as in a server. Times then include "
@@ -105,6 +108,12 @@ std::optional<int> ParseFlags(int argc, const char* const* argv, Options* option
   options->trace = DefaultTrace();
   AddLoadFlags(&app, options);
   AddRunFlags(&app, options);
+  AddManPageFlag(
+      "--man-page",
+      [&app] {
+        return ManPage(app, {.see_also = {"a8a-bench(1)", "a8a-daemon(8)"}});
+      },
+      &app);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {

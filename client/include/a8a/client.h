@@ -30,18 +30,23 @@
 
 namespace a8a {
 
+// How to reach the daemon.
 struct ConnectOptions {
   // Where the daemon's sockets are.
   std::string runtime_dir = "/run/a8a";
   // What to call the session in lists and logs; printable, at most 64 bytes.
   std::string client_name = {};
+  // For Connect itself.
   absl::Duration timeout = absl::Seconds(10);
 };
 
+// Which group, and as which rank.
 struct JoinOptions {
   // Printable, 1 to 64 bytes; groups are named within a uid.
   std::string name = {};
+  // In [0, world_size).
   int rank = 0;
+  // In [1, 64]; equal on all ranks.
   int world_size = 1;
   // Where this rank's windows lie. All ranks: the same kind. On a GPU, the device's primary context is held until the
   // group is destroyed: the application must not call cudaDeviceReset.
@@ -68,6 +73,7 @@ class A8A_EXPORT Buffer {
   [[nodiscard]] std::byte* data() const;
   // At least what was asked for: rounded up to the device's granularity.
   [[nodiscard]] std::int64_t size_bytes() const;
+  // The lease's number in lists and logs.
   [[nodiscard]] std::uint64_t id() const;
   // OK while the lease lives. ABORTED: the daemon has ended it; the memory can still be touched, but is no longer
   // accounted for, and the buffer should be destroyed.
@@ -76,17 +82,23 @@ class A8A_EXPORT Buffer {
  private:
   friend class Client;
   struct Impl;
-  explicit Buffer(std::unique_ptr<Impl> impl);
+  A8A_HIDDEN explicit Buffer(std::unique_ptr<Impl> impl);
   std::unique_ptr<Impl> impl_;
 };
 
+// What to lease.
 struct BufferOptions {
+  // At least 1; rounded up to the device's granularity.
   std::int64_t size_bytes = 0;
+  // Whose memory.
   Device device = Device::Host();
+  // In lists and logs; printable, at most 64 bytes.
   std::string name = {};
+  // For RegisterBuffer itself.
   absl::Duration timeout = absl::Seconds(10);
 };
 
+// This process's session with the daemon; see the file.
 class A8A_EXPORT Client {
  public:
   // Attaches this process to the daemon.
@@ -113,6 +125,7 @@ class A8A_EXPORT Client {
   // OK while the session lives. ABORTED: the daemon has ended it. UNAVAILABLE: the daemon cannot be reached; groups go
   // on, and the client tries to attach again in the background.
   [[nodiscard]] absl::Status status() const;
+  // The session's number in lists and logs.
   [[nodiscard]] std::uint64_t session_id() const;
   // The devices of the daemon, in its order.
   [[nodiscard]] std::vector<Device> devices() const;
@@ -121,7 +134,7 @@ class A8A_EXPORT Client {
 
  private:
   struct Impl;
-  explicit Client(std::unique_ptr<Impl> impl);
+  A8A_HIDDEN explicit Client(std::unique_ptr<Impl> impl);
   std::unique_ptr<Impl> impl_;
 };
 

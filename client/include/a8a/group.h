@@ -33,28 +33,35 @@ class A8A_EXPORT Window {
 
   // This rank's part; valid until destruction.
   [[nodiscard]] std::byte* data() const;
+  // Of this rank's part: at least what was asked for.
   [[nodiscard]] std::int64_t size_bytes() const;
   // In [0, 64), the same on every rank.
   [[nodiscard]] int index() const;
+  // As it was registered.
   [[nodiscard]] const std::string& name() const;
 
  private:
   friend class Group;
   struct Impl;
-  explicit Window(std::unique_ptr<Impl> impl);
+  A8A_HIDDEN explicit Window(std::unique_ptr<Impl> impl);
   std::unique_ptr<Impl> impl_;
 };
 
 // Rows to send: a view that starts at `data`, in any memory of this process or in a window.
 struct Input {
+  // Unchanged until the all-to-all has ended.
   const void* data = nullptr;
+  // What lies there.
   View view = {};
 };
 
 // Where rows arrive: a view that starts `offset_bytes` into this rank's part of a window.
 struct Output {
+  // Of the same group.
   const Window* window = nullptr;
+  // From Window::data(); the view lies within the window.
   std::int64_t offset_bytes = 0;
+  // Where rows arrive.
   View view = {};
 };
 
@@ -63,9 +70,12 @@ struct Output {
 // destroyed.
 class A8A_EXPORT Plan {
  public:
+  // An empty one, which AllToAll refuses.
   Plan();
   ~Plan();
+  // What was moved from is empty.
   Plan(Plan&&) noexcept;
+  // As the constructor; what it was before is destroyed.
   Plan& operator=(Plan&&) noexcept;
 
  private:
@@ -74,6 +84,7 @@ class A8A_EXPORT Plan {
   std::unique_ptr<Impl> impl_;
 };
 
+// This process's rank in a group; see the file.
 class A8A_EXPORT Group {
  public:
   // Leaves the group.
@@ -133,9 +144,13 @@ class A8A_EXPORT Group {
   // Ends the group for all ranks: their pending and later all-to-alls end with ABORTED naming this rank.
   [[nodiscard]] absl::Status Abort(const std::string& message, absl::Duration timeout = absl::Seconds(10));
 
+  // In [0, world_size()).
   [[nodiscard]] int rank() const;
+  // In [1, 64].
   [[nodiscard]] int world_size() const;
+  // In [1, 64].
   [[nodiscard]] int channel_count() const;
+  // The group's number in lists and logs, the same on all ranks.
   [[nodiscard]] std::uint64_t id() const;
   // Bytes that a8a itself takes on this rank, windows apart: its flags and its share of the control segment.
   [[nodiscard]] std::int64_t overhead_bytes() const;
@@ -143,7 +158,7 @@ class A8A_EXPORT Group {
  private:
   friend class Client;
   struct Impl;
-  explicit Group(std::unique_ptr<Impl> impl);
+  A8A_HIDDEN explicit Group(std::unique_ptr<Impl> impl);
   std::unique_ptr<Impl> impl_;
 };
 

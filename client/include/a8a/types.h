@@ -12,15 +12,19 @@ namespace a8a {
 // by its UUID. Ranks that share a GPU are processes of their own: kernels of one process can wait for each other's
 // launches.
 struct Device {
+  // "host" or "cuda:N".
   std::string name = "host";
 
+  // Shared memory of the machine.
   static Device Host() { return Device{"host"}; }
+  // The GPU that cudaSetDevice(ordinal) chooses.
   static Device Cuda(int ordinal) { return Device{"cuda:" + std::to_string(ordinal)}; }
 };
 
 // One in-order stream of all-to-alls; in [0, channel_count) of the group. Two all-to-alls that may run at the same
 // time need two channels, and every rank must use the same channel for the same all-to-all.
 struct Channel {
+  // The same on all ranks for the same all-to-all.
   int index = 0;
 };
 
@@ -34,11 +38,11 @@ using Stream = void*;
 // A transposed output [tokens, D, row] whose source j is column j is the view [D, capacity, row] with
 // outer_stride_bytes = row_bytes and inner_stride_bytes = D * row_bytes: every source's rows are consecutive in q.
 struct View {
-  std::int64_t outer_size = 0;
-  std::int64_t inner_size = 0;
-  std::int64_t outer_stride_bytes = 0;
-  std::int64_t inner_stride_bytes = 0;
-  std::int64_t row_bytes = 0;
+  std::int64_t outer_size = 0;          // rows in the outer dimension
+  std::int64_t inner_size = 0;          // rows in the inner dimension
+  std::int64_t outer_stride_bytes = 0;  // from one index of the outer dimension to the next
+  std::int64_t inner_stride_bytes = 0;  // from one index of the inner dimension to the next
+  std::int64_t row_bytes = 0;           // of each row; equal on all ranks and in both views
 
   // rows[q] follows rows[q - 1] without a gap.
   static View Contiguous(std::int64_t rows, std::int64_t row_bytes) {
@@ -60,12 +64,14 @@ struct Splits {
   const void* output = nullptr;          // output[p] rows come from rank p; must equal what p sends
   const void* input_offsets = nullptr;   // q of the first row for rank p; null: prefix sum of input
   const void* output_offsets = nullptr;  // q of the first row from rank p; null: prefix sum of output
-  IndexType type = IndexType::kInt32;
+  IndexType type = IndexType::kInt32;    // of all four arrays
 
+  // Of arrays of std::int32_t.
   static Splits Int32(const std::int32_t* input, const std::int32_t* output,
                       const std::int32_t* input_offsets = nullptr, const std::int32_t* output_offsets = nullptr) {
     return Splits{input, output, input_offsets, output_offsets, IndexType::kInt32};
   }
+  // Of arrays of std::int64_t.
   static Splits Int64(const std::int64_t* input, const std::int64_t* output,
                       const std::int64_t* input_offsets = nullptr, const std::int64_t* output_offsets = nullptr) {
     return Splits{input, output, input_offsets, output_offsets, IndexType::kInt64};

@@ -9,6 +9,7 @@
 #include "absl/strings/str_replace.h"
 #include "client/tools/ctl/completion.h"
 #include "client/tools/ctl/exit_status.h"
+#include "kernels/base/man_page.h"
 #include "kernels/base/version.h"
 
 namespace a8a::ctl {
@@ -141,6 +142,12 @@ std::optional<int> ParseCommandLine(int argc, char** argv, Options* options) {
   AddViews(&app, options);
   AddActions(&app, options);
   AddLocals(&app, options);
+  AddManPageFlag(
+      "--man-page",
+      [&app] {
+        return ManPage(app, {.see_also = {"a8a.toml(5)", "a8a-daemon(8)"}});
+      },
+      &app);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {

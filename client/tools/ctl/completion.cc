@@ -26,6 +26,7 @@ struct Command {
 std::vector<Word> Flags(CLI::App* app) {
   std::vector<Word> flags;
   for (const CLI::Option* option : app->get_options()) {
+    if (option->get_group().empty()) continue;  // not for people: help does not show it either
     for (const std::string& name : option->get_lnames())
       flags.push_back({absl::StrCat("--", name), option->get_description()});
   }

@@ -36,11 +36,11 @@ class ProgramsTest : public ::testing::Test {
   std::unique_ptr<DaemonProcess> daemon_;
 };
 
-TEST_F(ProgramsTest, ReadmeExampleMovesItsRows) {
-  // Often, because the ranks end at different times and the first to end leaves the group.
+// Often, because the ranks end at different times and the first to end leaves the group.
+void RunPairs(const std::string& program, const std::string& runtime_dir) {
   for (int repeat = 0; repeat < 20; ++repeat) {
-    Program first({A8A_README_EXAMPLE_PATH, "0", daemon_->runtime_dir()});
-    Program second({A8A_README_EXAMPLE_PATH, "1", daemon_->runtime_dir()});
+    Program first({program, "0", runtime_dir});
+    Program second({program, "1", runtime_dir});
 
     const ProgramResult first_result = first.Wait();
     const ProgramResult second_result = second.Wait();
@@ -51,6 +51,10 @@ TEST_F(ProgramsTest, ReadmeExampleMovesItsRows) {
     ASSERT_EQ(second_result.exit.code, 0);
   }
 }
+
+TEST_F(ProgramsTest, ReadmeExampleMovesItsRows) { RunPairs(A8A_README_EXAMPLE_PATH, daemon_->runtime_dir()); }
+
+TEST_F(ProgramsTest, ExampleInCMovesItsRows) { RunPairs(A8A_C_EXAMPLE_PATH, daemon_->runtime_dir()); }
 
 TEST_F(ProgramsTest, ControlBenchmarkMeasuresWhatItWasAskedTo) {
   const ProgramResult result = RunProgram(BenchCommand({"--json=-"}));

@@ -32,7 +32,7 @@ done
 mkdir "$directory/usr/bin"
 ln -s "$daemon" "$directory/usr/bin/a8a-daemon"
 grep -qx "ExecStart=$directory/usr/bin/a8a-daemon" "$units/a8a.service" || fail "a8a.service does not run what is installed"
-said=$(systemd-analyze verify "$units/a8a.service" "$units/a8a.socket" 2>&1) || fail "verify: $said"
+said=$(systemd-analyze verify --man=no "$units/a8a.service" "$units/a8a.socket" 2>&1) || fail "verify: $said"
 [ -z "$said" ] || fail "verify: $said"
 
 systemd-analyze security --offline=yes --no-pager --threshold="$EXPOSURE_MAX" "$units/a8a.service" >"$directory/exposure" ||

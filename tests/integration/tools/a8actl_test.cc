@@ -258,6 +258,7 @@ TEST_F(A8actlTest, CompletionsNameEveryCommand) {
     for (const char* command : {"status", "top", "doctor", "revoke", "--json"}) {
       EXPECT_THAT(result.out, HasSubstr(absl::string_view(command).substr(command[0] == '-' ? 2 : 0))) << shell;
     }
+    EXPECT_THAT(result.out, ::testing::Not(HasSubstr("man-page"))) << shell;  // which no help shows
   }
   const std::string script = directory_.path() + "/completion.bash";
   std::ofstream(script) << Run({"completion", "bash"}).out;
