@@ -34,7 +34,7 @@ std::array<UniqueFd, 2> MakePair() {
   body(Link(std::move(socket)));
   std::fflush(nullptr);
   // Without destructors of globals: those of the test framework are the parent's.
-  ::_exit(testing::Test::HasFailure() ? 1 : 0);
+  ::_exit(::testing::Test::HasFailure() ? 1 : 0);
 }
 
 union ControlBuffer {
