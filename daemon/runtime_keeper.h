@@ -2,6 +2,8 @@
 #ifndef A8A_DAEMON_RUNTIME_KEEPER_H_
 #define A8A_DAEMON_RUNTIME_KEEPER_H_
 
+#include <atomic>
+#include <cstdint>
 #include <string>
 #include <utility>
 
@@ -22,16 +24,24 @@ class RuntimeKeeper final : public StateKeeper {
   void Save(const CoreState& state) override {
     if (state.sessions.empty()) return file_.Remove();  // there is nothing to take up
     const absl::Status status = file_.Save(state);
+    (status.ok() ? saves_total_ : save_failures_total_).fetch_add(1, std::memory_order_relaxed);
     if (status.ok() == saves_) return;
     saves_ = status.ok();
     if (saves_) return LogEvent(LogLevel::kInfo, "state_saved_again", {{"path", file_.path()}});
     LogEvent(LogLevel::kError, "state_not_saved", {{"path", file_.path()}, {"reason", std::string(status.message())}});
+  }
+  // Since the daemon's start; from any thread.
+  [[nodiscard]] std::uint64_t saves_total() const { return saves_total_.load(std::memory_order_relaxed); }
+  [[nodiscard]] std::uint64_t save_failures_total() const {
+    return save_failures_total_.load(std::memory_order_relaxed);
   }
   void Keep(const std::string& key, int fd) override { ServiceManager::Keep(key, fd); }
   void Drop(const std::string& key) override { ServiceManager::Drop(key); }
 
  private:
   const StateFile file_;
+  std::atomic<std::uint64_t> saves_total_ = 0;
+  std::atomic<std::uint64_t> save_failures_total_ = 0;
   bool saves_ = true;  // used by Save only, whose calls come one at a time
 };
 

@@ -75,7 +75,7 @@ TEST_F(CoreGroupsTest, TheLastRankCompletesTheGroupForAll) {
   }
   EXPECT_EQ(first.grant().group.ranks[2].session_id, sessions[2].id);
   EXPECT_EQ(SessionBytes(sessions[0]), FlagsBytes(3, 2));
-  EXPECT_EQ(Everything().groups_total, 1U);
+  EXPECT_EQ(Everything().counters.groups_total, 1U);
 }
 
 TEST_F(CoreGroupsTest, EveryRankCanRedeemEveryTicketOfItsGrant) {
