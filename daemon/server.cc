@@ -263,6 +263,8 @@ absl::Status Server::Serve(Listeners listeners) {
   A8A_RETURN_IF_ERROR(StartGrpc());
   A8A_RETURN_IF_ERROR(health_.Start(grpc_server_->GetHealthCheckService()));
   Tick();
+  // Before the others, so that whoever finds the daemon serving finds these too.
+  A8A_RETURN_IF_ERROR(StartMetrics());
 
   const bool passed = listeners.grpc.valid();
   A8A_RETURN_IF_ERROR(Listen(&listeners));
@@ -277,7 +279,6 @@ absl::Status Server::Serve(Listeners listeners) {
                        AcceptLoop::Start(std::move(listeners.grpc), accept_deps, [server = grpc_server_.get()](int fd) {
                          grpc::AddInsecureChannelFromFd(server, fd);
                        }));
-  A8A_RETURN_IF_ERROR(StartMetrics());
   A8A_RETURN_IF_ERROR(StartWatchdog());
   const std::string& runtime_dir = settings_->current()->runtime_dir;
   LogEvent(LogLevel::kInfo, "serving",

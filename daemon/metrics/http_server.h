@@ -22,7 +22,7 @@ class HttpServer {
   // Scrapers come one at a time; some more are people.
   static constexpr int kConnectionMax = 16;
   static constexpr std::size_t kConnectionBytesMax = 16 * 1024;
-  static constexpr absl::Duration kRequestTimeout = absl::Seconds(10);
+  static constexpr absl::Duration kRequestTimeout = absl::Seconds(5);
 
   struct Options {
     std::vector<UniqueFd> listeners;  // non-blocking
