@@ -258,7 +258,7 @@ std::vector<OptionSpec> GeneralOptions() {
       Live(DurationOption("drain-timeout", &Options::drain_timeout, absl::ZeroDuration(), absl::Hours(24),
                           "How long running groups may go on after SIGTERM; 0s: without limit")),
       Live(DurationOption("health-interval", &Options::health_interval, absl::Milliseconds(50), absl::Hours(1),
-                          "Time between two probes of each device")),
+                          "Within this time health tells of a fault; checks are made four times in it")),
   };
 }
 

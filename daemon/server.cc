@@ -1,5 +1,6 @@
 #include "daemon/server.h"
 
+#include <fcntl.h>
 #include <grpcpp/ext/proto_server_reflection_plugin.h>
 #include <grpcpp/health_check_service_interface.h>
 #include <grpcpp/resource_quota.h>
@@ -10,7 +11,9 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <chrono>
+#include <cstring>
 #include <limits>
 #include <string>
 #include <utility>
@@ -119,10 +122,25 @@ void DropKept(const Core::KeptDescriptors& kept) {
   for (const auto& [key, fd] : kept) ServiceManager::Drop(key);
 }
 
-std::vector<std::string> ServiceNames() {
-  return {v1::SessionService::service_full_name(), v1::BufferService::service_full_name(),
-          v1::GroupService::service_full_name(), v1::StatService::service_full_name(),
-          v1::AdminService::service_full_name()};
+constexpr char kDescriptorsPart[] = "part/descriptors";
+constexpr char kFdSocketPart[] = "part/fd.sock";
+constexpr char kLoopsPart[] = "part/loops";
+constexpr char kStatePart[] = "part/state";
+
+// What serves whom. Without the state file all of them serve, and only a restart would miss it.
+std::vector<Health::Service> Services() {
+  const std::vector<std::string> memory = {"device/", kDescriptorsPart, kFdSocketPart, kLoopsPart};
+  return {{v1::SessionService::service_full_name(), {kDescriptorsPart, kLoopsPart}},
+          {v1::BufferService::service_full_name(), memory},
+          {v1::GroupService::service_full_name(), memory},
+          {v1::StatService::service_full_name(), {kLoopsPart}},
+          {v1::AdminService::service_full_name(), {kLoopsPart}}};
+}
+
+absl::Status CheckDescriptors() {
+  const UniqueFd fd(A8A_FAILPOINT("server.dup_to_try", ::fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 0)));
+  if (fd.valid()) return absl::OkStatus();
+  return absl::ResourceExhaustedError(absl::StrCat("the daemon has no descriptor left: ", std::strerror(errno)));
 }
 
 void SetLimits(grpc::ServerBuilder* builder) {
@@ -184,7 +202,8 @@ Server::Server(Settings* settings, std::unique_ptr<RuntimeDir> runtime_dir, Stat
                  .queue_max = kRefusalQueueMax,
                  .on_start = instruments_.ExecutorWait("refusals")}),
       timers_(instruments_.TimerLateness()),
-      health_({.core = &core_, .settings = settings, .timers = &timers_, .services = ServiceNames()}),
+      self_probe_(settings->current()->runtime_dir, {.timers = &timers_, .ends = &ends_}),
+      health_({.core = &core_, .settings = settings, .services = Services(), .parts = HealthParts()}),
       stats_reader_(&core_, &health_, daemon_instance_id_),
       metrics_page_({.core = &core_,
                      .health = &health_,
@@ -195,8 +214,7 @@ Server::Server(Settings* settings, std::unique_ptr<RuntimeDir> runtime_dir, Stat
       buffer_service_(Deps()),
       group_service_(Deps()),
       stat_service_(Deps(), &stats_reader_, &timers_),
-      admin_service_(Deps(), &health_, settings),
-      self_probe_(settings->current()->runtime_dir, {.timers = &timers_, .ends = &ends_}) {}
+      admin_service_(Deps(), &health_, settings) {}
 
 ServiceDeps Server::Deps() {
   return {.core = &core_, .callers = &callers_, .calls = &calls_, .ends = &ends_, .refusals = &refusals_};
@@ -279,6 +297,7 @@ absl::Status Server::Serve(Listeners listeners) {
                        AcceptLoop::Start(std::move(listeners.grpc), accept_deps, [server = grpc_server_.get()](int fd) {
                          grpc::AddInsecureChannelFromFd(server, fd);
                        }));
+  A8A_RETURN_IF_ERROR(health_.BeginChecks());
   A8A_RETURN_IF_ERROR(StartWatchdog());
   const std::string& runtime_dir = settings_->current()->runtime_dir;
   LogEvent(LogLevel::kInfo, "serving",
@@ -288,6 +307,24 @@ absl::Status Server::Serve(Listeners listeners) {
             {"sockets", passed ? "passed" : "own"}});
   ServiceManager::Notify(absl::StrCat("READY=1\n", ServiceManager::StatusLine(absl::StrCat("Serves ", runtime_dir))));
   return absl::OkStatus();
+}
+
+std::vector<Health::Part> Server::HealthParts() {
+  return {{kDescriptorsPart, [](absl::Duration) { return CheckDescriptors(); }},
+          {kFdSocketPart, [this](absl::Duration timeout) { return self_probe_.CheckFdSocket(absl::Now() + timeout); }},
+          {kLoopsPart,
+           [this](absl::Duration timeout) {
+             static_cast<void>(core_.draining());  // takes the core's lock, as every call does
+             return self_probe_.CheckLoops(absl::Now() + timeout);
+           }},
+          {kStatePart, [this](absl::Duration) { return CheckState(); }}};
+}
+
+absl::Status Server::CheckState() {
+  A8A_RETURN_IF_ERROR(keeper_.file().TryToWrite());
+  if (!keeper_.saves()) core_.SaveAgain();
+  if (keeper_.saves()) return absl::OkStatus();
+  return absl::UnavailableError(absl::StrCat(keeper_.file().path(), " cannot be saved (event state_not_saved)"));
 }
 
 SocketObserver Server::ObserverOf(const std::string& loop, const std::string& socket) {
@@ -375,6 +412,7 @@ void Server::HandOver() {
   LogEvent(LogLevel::kInfo, "handing_over",
            {{"groups", absl::StrCat(load.group_count)}, {"sessions", absl::StrCat(load.session_count)}});
   watchdog_.reset();
+  health_.EndChecks();
   metrics_server_.reset();
   // Before anything ends that could end a session.
   accept_loop_.reset();
@@ -388,6 +426,7 @@ Server::~Server() { Stop(); }
 
 void Server::Stop() {
   watchdog_.reset();
+  health_.EndChecks();
   metrics_server_.reset();
   // Nobody new, then nothing that runs by itself, then the calls, then what they left on the executors.
   accept_loop_.reset();

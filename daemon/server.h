@@ -76,6 +76,9 @@ class Server {
   // Watches a restored session's process, or ends the session if that has ended.
   void WatchRestored(const SessionInfo& session, Core::KeptDescriptors* kept);
   [[nodiscard]] absl::Status StartGrpc();
+  // What of the daemon itself health looks at.
+  [[nodiscard]] std::vector<Health::Part> HealthParts();
+  [[nodiscard]] absl::Status CheckState();
   // On the transports that the options name.
   [[nodiscard]] absl::Status StartMetrics();
   // If the service manager wants to be told that the daemon serves.
@@ -103,6 +106,7 @@ class Server {
   Executor calls_;
   Executor refusals_;
   TimerQueue timers_;
+  SelfProbe self_probe_;
   Health health_;
   StatsReader stats_reader_;
   MetricsPage metrics_page_;
@@ -114,7 +118,6 @@ class Server {
   std::unique_ptr<grpc::Server> grpc_server_;
   std::unique_ptr<FdServer> fd_server_;
   std::unique_ptr<AcceptLoop> accept_loop_;
-  SelfProbe self_probe_;
   std::unique_ptr<Watchdog> watchdog_;
   std::unique_ptr<HttpServer> metrics_server_;  // null where no metrics are served
 };

@@ -100,6 +100,17 @@ std::vector<DeviceInfo> Core::Devices() const {
   return devices;
 }
 
+std::vector<DeviceSnapshot> Core::Pools() const {
+  const MutexLock lock(&impl_->mutex);
+  return SnapshotDevices(impl_->leases);
+}
+
+void Core::SaveAgain() {
+  Deferred after;
+  const MutexLock lock(&impl_->mutex);
+  impl_->ChangedLocked(&after);
+}
+
 MemoryProvider* Core::Provider(absl::string_view device) const {
   const MutexLock lock(&impl_->mutex);
   const auto found = impl_->leases.FindDevice(device);

@@ -342,6 +342,8 @@ class Core {
   Core& operator=(const Core&) = delete;
 
   [[nodiscard]] std::vector<DeviceInfo> Devices() const;
+  // What is leased of each device.
+  [[nodiscard]] std::vector<DeviceSnapshot> Pools() const;
   // The provider of a device, for health probes; null if unknown. Lives as long as the core.
   [[nodiscard]] MemoryProvider* Provider(absl::string_view device) const;
 
@@ -392,6 +394,8 @@ class Core {
   // For a daemon that hands over to the next: forgets everything and ends nothing. Calls that wait get UNAVAILABLE.
   void LetGo();
   [[nodiscard]] std::uint64_t state_id() const;
+  // Has the keeper save the state though nothing has changed, because it could not before.
+  void SaveAgain();
 
   // --- Buffers ---
   [[nodiscard]] absl::StatusOr<LeaseGrant> RegisterBuffer(const Caller& caller, std::uint64_t session_id,

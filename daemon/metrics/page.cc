@@ -32,12 +32,11 @@ MetricFamilies MetricsPage::DaemonFamilies() const {
              deps_.keeper->saves_total());
   AddCounter(&families, "a8a_state_save_failures_total", "Times that writing the state failed.",
              deps_.keeper->save_failures_total());
-  FamilyMaker healthy("a8a_device_healthy", "1 while a device's last probe worked, else 0.",
+  FamilyMaker serving("a8a_health_serving",
+                      "1 while the health service says SERVING, else 0, by its names; all of it is \"all\".",
                       prometheus::MetricType::Gauge);
-  for (const DeviceInfo& device : deps_.core->Devices()) {
-    healthy.Add(deps_.health->DeviceHealthy(device.name) ? 1 : 0, {{"device", device.name}});
-  }
-  healthy.MoveTo(&families);
+  for (const auto& [name, serves] : deps_.health->Serving()) serving.Add(serves ? 1 : 0, {{"name", name}});
+  serving.MoveTo(&families);
   return families;
 }
 

@@ -7,6 +7,7 @@
 #include <sys/socket.h>
 #include <sys/un.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <climits>
 #include <filesystem>
@@ -463,9 +464,10 @@ class FailpointTest : public DaemonTest {
   }
   void ExpectWholeLife(const std::string& device) { ExpectOutcome(LifeCase(), LiveWholeLife(*daemon_, device)); }
 
-  bool Healthy(const std::string& device) const {
-    return client_->Health(absl::StrCat("device/", device)) == grpc::health::v1::HealthCheckResponse::SERVING;
+  bool Serving(const std::string& name) const {
+    return client_->Health(name) == grpc::health::v1::HealthCheckResponse::SERVING;
   }
+  bool Healthy(const std::string& device) const { return Serving(absl::StrCat("device/", device)); }
   // `fail` makes probes fail, `mend` ends that.
   void ExpectUnhealthyMeanwhile(const std::string& device, const char* log, const std::function<void()>& fail,
                                 const std::function<void()>& mend) {
@@ -551,7 +553,8 @@ TEST_F(FailpointTest, AStartWithPassedSocketsThatFailsSaysWhyAndLeavesThem) {
 
 TEST_F(FailpointTest, ASelfProbeThatFailsIsLoggedAndTheNextOneWorks) {
   ::setenv("WATCHDOG_USEC", "2000000", /*overwrite=*/1);
-  StartDaemon({ConfigFlag()});
+  // Health makes these calls too, and would take the failures.
+  StartDaemon({ConfigFlag(), "--health-interval=1h"});
   ::unsetenv("WATCHDOG_USEC");
   for (const SelfProbeCase& expected : SelfProbeCases()) {
     SCOPED_TRACE(expected.fault.failpoint);
@@ -685,9 +688,44 @@ TEST_F(FailpointTest, AFailedCallFailsOneRequestOnANumaNode) {
 }
 
 TEST_F(FailpointTest, AFailedProbeMakesTheDeviceUnhealthyUntilOneSucceeds) {
-  StartDaemon({"--health-interval=50ms"});
+  // Checks make connections, which shall be gone now and then.
+  StartDaemon({"--health-interval=400ms"});
 
   WalkProbes(ProbeCases(), "host");
+}
+
+TEST_F(FailpointTest, APartOfTheDaemonThatFailsIsNamedByHealthUntilItWorks) {
+  struct PartCase {
+    Fault fault;
+    const char* name;
+    std::vector<const char*> services;
+    const char* log;
+  };
+  const char* const kBuffers = "a8a.v1.BufferService";
+  const char* const kSessions = "a8a.v1.SessionService";
+  const char* const kAdmin = "a8a.v1.AdminService";
+  const std::vector<PartCase> cases = {
+      {{"server.dup_to_try", EMFILE, 0, kAlways}, "part/descriptors", {kBuffers, kSessions}, "no descriptor left"},
+      {{"state_file.create", ENOSPC, 0, kAlways}, "part/state", {}, "part=state reason=\"cannot create"},
+      {{"state_file.write", ENOSPC, 0, kAlways}, "part/state", {}, "part=state reason=\"cannot write"},
+      {{"self_probe.connect", ECONNREFUSED, 0, kAlways}, "part/fd.sock", {kBuffers, kAdmin}, "cannot connect to"},
+  };
+  StartDaemon({"--health-interval=400ms"});
+  for (const PartCase& expected : cases) {
+    SCOPED_TRACE(expected.fault.failpoint);
+    EXPECT_TRUE(Eventually([&] { return Serving("") && Serving(expected.name); }));
+
+    board_.Order({expected.fault});
+
+    EXPECT_TRUE(Eventually([&] { return !Serving(expected.name) && !Serving(""); }));
+    for (const std::string service : {kBuffers, kSessions, kAdmin}) {
+      const bool named = std::count(expected.services.begin(), expected.services.end(), service) > 0;
+      EXPECT_TRUE(!named || Eventually([&] { return !Serving(service); })) << service;
+    }
+    EXPECT_TRUE(daemon_->WaitForLog(expected.log)) << daemon_->log();
+    board_.Withdraw();
+    EXPECT_TRUE(Eventually([&] { return Serving("") && Serving(expected.name); }));
+  }
 }
 
 // What comes over the metrics' socket until it is closed; `connections` others are made first and say nothing.
@@ -792,7 +830,7 @@ TEST_F(CudaFailpointTest, ADriverWithoutDescriptorsIsOutOfDescriptors) {
 }
 
 TEST_F(CudaFailpointTest, AFailedProbeMakesTheDeviceUnhealthyUntilOneSucceeds) {
-  StartCudaDaemon("50ms");
+  StartCudaDaemon("400ms");
   WalkProbes(CudaProbeCases(), "cuda:0");
   for (const DriverCase& expected : DriverCases()) {
     if (expected.step != std::string("probe")) continue;
@@ -803,9 +841,11 @@ TEST_F(CudaFailpointTest, AFailedProbeMakesTheDeviceUnhealthyUntilOneSucceeds) {
 }
 
 std::set<std::string> WalkedFailpoints() {
-  // The last takes a flood of 2048 refusals to reach, and nothing depends on what it returns.
-  std::set<std::string> walked = {"cuda_memory.dup_to_try", "process_watcher.dup", "connection_registry.shutdown",
-                                  "process_families.getrlimit", "http_server.shutdown"};
+  // Those of tests of their own. connection_registry.shutdown takes a flood of 2048 refusals to reach, and nothing
+  // depends on what it and state_file.unlink_probe return.
+  std::set<std::string> walked = {"cuda_memory.dup_to_try",     "process_watcher.dup",  "connection_registry.shutdown",
+                                  "process_families.getrlimit", "http_server.shutdown", "server.dup_to_try",
+                                  "state_file.unlink_probe"};
   for (const StartCase& start : StartCases()) {
     for (const Fault& fault : start.faults) walked.insert(fault.failpoint);
   }
