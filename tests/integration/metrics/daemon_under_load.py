@@ -82,8 +82,14 @@ class Daemon:
         self.runtime_dir = self.directory / "run"
         self.flags = flags
         self.process = None
+        self.log_file = None
+
+    def close_log(self):
+        if self.log_file:
+            self.log_file.close()
 
     def start(self):
+        self.close_log()
         self.log_file = open(self.directory / "log", "a+")
         started = self.log().count(" serving ")
         self.process = subprocess.Popen(
@@ -102,7 +108,7 @@ class Daemon:
             self.process.wait(PATIENCE_S)
         self.process.kill()
         self.process.wait()
-        self.log_file.close()
+        self.close_log()
 
     def log(self):
         return (self.directory / "log").read_text()

@@ -14,7 +14,7 @@ import time
 import types
 import unittest
 
-from daemon_under_load import Daemon, Load, Page, eventually, free_port
+from daemon_under_load import Daemon, Load, eventually, free_port
 
 programs = types.SimpleNamespace()
 STRANGER_UID = 64003
@@ -70,7 +70,7 @@ class MetricsTest(unittest.TestCase):
                 low, page, high = daemon.stats(), daemon.scrape(), daemon.stats()
                 self.assertEqual(page.value("a8a_groups", state="ready"), 1)
                 self.assertEqual(page.value("a8a_sessions", stream="open"), 2)
-                self.assertEqual(page.value("a8a_group_info")  , 1)
+                self.assertEqual(page.value("a8a_group_info"), 1)
                 self.assertEqual(page.value("a8a_leases", device="host"), 6, "flags and two windows of each rank")
                 high = self.counters_of_ranks(high)
                 for (metric, rank), least in self.counters_of_ranks(low).items():
@@ -225,8 +225,9 @@ class MetricsTest(unittest.TestCase):
         for flags, expected in ((), PermissionError), (("--metrics-socket-mode=0666",), None), (
                 ("--metrics-socket-mode=0660", f"--metrics-socket-group={STRANGER_UID}"), None):
             with self.daemon(*flags) as daemon:
-                self.assertEqual(self.as_stranger(lambda: socket.socket(socket.AF_UNIX).connect(str(daemon.metrics_socket))),
-                                 expected and expected.__name__, flags)
+                with socket.socket(socket.AF_UNIX) as connection:
+                    raised = self.as_stranger(lambda: connection.connect(str(daemon.metrics_socket)))
+            self.assertEqual(raised, expected and expected.__name__, flags)
 
     @staticmethod
     def as_stranger(function):
