@@ -59,7 +59,8 @@ absl::StatusOr<std::unique_ptr<AcceptLoop>> AcceptLoop::Start(UniqueFd listener,
   A8A_RETURN_IF_ERROR(
       loop->thread_->Start("a8a-accept", {.on_readable = [self = loop.get()](std::uint64_t) { self->AcceptPending(); },
                                           .on_tick = [registry = deps.registry] { registry->Sweep(); },
-                                          .tick = kSweepInterval}));
+                                          .tick = kSweepInterval,
+                                          .on_turn = deps.observer.on_turn}));
   return loop;
 }
 
@@ -81,6 +82,7 @@ void AcceptLoop::Admit(UniqueFd socket) {
   const absl::StatusOr<Peer> peer = ReadPeer(socket.get());
   absl::StatusOr<UniqueFd> numbered = peer.ok() ? Register(socket, *peer) : peer.status();
   if (!numbered.ok()) {
+    if (deps_.observer.on_refused) deps_.observer.on_refused();
     throttle_.Log(LogLevel::kWarning, "connection_refused",
                   {{"uid", peer.ok() ? absl::StrCat(peer->identity.uid) : "unknown"},
                    {"pid", peer.ok() ? absl::StrCat(peer->identity.pid) : "unknown"},

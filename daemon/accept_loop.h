@@ -17,6 +17,7 @@
 #include "daemon/epoll_thread.h"
 #include "daemon/log.h"
 #include "daemon/settings.h"
+#include "daemon/socket_observer.h"
 #include "daemon/uid_counter.h"
 #include "kernels/base/unique_fd.h"
 
@@ -33,6 +34,7 @@ class AcceptLoop {
     const Core* core = nullptr;
     ConnectionRegistry* registry = nullptr;
     UidCounter* descriptors = nullptr;  // of connections, by uid
+    SocketObserver observer = {};
   };
   [[nodiscard]] static absl::StatusOr<std::unique_ptr<AcceptLoop>> Start(UniqueFd listener, const Deps& deps,
                                                                          HandOver hand_over);

@@ -29,6 +29,7 @@ absl::StatusOr<Turn> CallerResolver::CountRequest(const Caller& caller) const {
   const absl::StatusOr<absl::Duration> wait =
       requests_.Take(turn.uid, settings_->current()->request_rate_max_per_uid, absl::Now());
   if (!wait.ok()) {
+    if (on_refused_) on_refused_();
     throttle_.Log(LogLevel::kWarning, "request_refused",
                   {{"uid", absl::StrCat(turn.uid)},
                    {"pid", absl::StrCat(caller.identity.pid)},

@@ -6,7 +6,9 @@
 
 #include <grpcpp/server_context.h>
 
+#include <functional>
 #include <memory>
+#include <utility>
 
 #include "absl/status/statusor.h"
 #include "daemon/connection_registry.h"
@@ -20,9 +22,10 @@ namespace a8a::daemon {
 
 class CallerResolver {
  public:
-  // Both outlive the resolver.
-  CallerResolver(const ConnectionRegistry* registry, const Settings* settings)
-      : registry_(registry), settings_(settings) {}
+  // Both outlive the resolver. `on_refused`, if set, is told of each request that is refused.
+  CallerResolver(const ConnectionRegistry* registry, const Settings* settings,
+                 std::function<void()> on_refused = nullptr)
+      : registry_(registry), settings_(settings), on_refused_(std::move(on_refused)) {}
 
   struct Resolved {
     Caller caller;
@@ -43,6 +46,7 @@ class CallerResolver {
 
   const ConnectionRegistry* const registry_;
   const Settings* const settings_;
+  const std::function<void()> on_refused_;
   mutable RequestQuota requests_;
   mutable LogThrottle throttle_;
 };

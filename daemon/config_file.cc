@@ -130,8 +130,15 @@ std::optional<std::string> ValueText(const toml::node& node, TomlType type) {
   return std::nullopt;
 }
 
-absl::Status ApplyValue(const std::string& path, const toml::key& key, const toml::node& node, Options* options) {
-  const std::string name(key.str());
+bool IsTable(absl::string_view name) {
+  return std::any_of(OptionTable().begin(), OptionTable().end(),
+                     [name](const OptionSpec& spec) { return !spec.table.empty() && spec.table == name; });
+}
+
+// `table` is the name of the one that the key stands in, with a dot behind it.
+absl::Status ApplyValue(const std::string& path, const std::string& table, const toml::key& key, const toml::node& node,
+                        Options* options) {
+  const std::string name = absl::StrCat(table, std::string(key.str()));
   const OptionSpec* spec = FindOption(name);
   if (spec == nullptr) {
     return ErrorAt(path, key.source(), absl::StrCat(name, ": unknown key; allowed: ", AllKeys()));
@@ -157,7 +164,16 @@ absl::Status ApplyConfigFile(const std::string& path, Options* options) {
   A8A_ASSIGN_OR_RETURN(const std::string text, ReadFile(path));
   const toml::parse_result result = toml::parse(text, path);
   if (!result) return ErrorAt(path, result.error().source(), std::string(result.error().description()));
-  for (const auto& [key, node] : result.table()) A8A_RETURN_IF_ERROR(ApplyValue(path, key, node, options));
+  for (const auto& [key, node] : result.table()) {
+    const std::string name(key.str());
+    if (!node.is_table() || !IsTable(name)) {
+      A8A_RETURN_IF_ERROR(ApplyValue(path, /*table=*/"", key, node, options));
+      continue;
+    }
+    for (const auto& [inner_key, inner] : *node.as_table()) {
+      A8A_RETURN_IF_ERROR(ApplyValue(path, absl::StrCat(name, "."), inner_key, inner, options));
+    }
+  }
   return absl::OkStatus();
 }
 

@@ -5,6 +5,7 @@
 
 #include <array>
 #include <cerrno>
+#include <chrono>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -71,6 +72,7 @@ void EpollThread::Run() {
   while (true) {
     const int count =
         A8A_FAILPOINT("epoll_thread.wait", ::epoll_wait(epoll_fd_.get(), events.data(), kBatchEvents, tick_ms));
+    const auto turn_began = std::chrono::steady_clock::now();
     for (int i = 0; i < count; ++i) {
       const std::uint64_t tag = events[static_cast<std::size_t>(i)].data.u64;
       if (tag == kStopTag) return;
@@ -80,6 +82,7 @@ void EpollThread::Run() {
       next_tick = now + handlers_.tick;
       handlers_.on_tick();
     }
+    if (handlers_.on_turn) handlers_.on_turn(absl::FromChrono(std::chrono::steady_clock::now() - turn_began));
   }
 }
 

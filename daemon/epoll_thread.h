@@ -25,6 +25,8 @@ class EpollThread {
     // Called about once every `tick`, for timeouts.
     std::function<void()> on_tick;
     absl::Duration tick;
+    // If set, is told how long the handlers took for what had come at once.
+    std::function<void(absl::Duration)> on_turn = nullptr;
   };
 
   [[nodiscard]] static absl::StatusOr<std::unique_ptr<EpollThread>> Create();

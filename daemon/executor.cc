@@ -41,7 +41,7 @@ absl::Status Executor::Submit(const Turn& turn, std::function<void()> work) {
       return absl::ResourceExhaustedError(absl::StrCat("the daemon's queue of ", options_.name, " for uid ", turn.uid,
                                                        " is full with ", options_.queue_max, "; try again"));
     }
-    line.queue.push_back({turn.not_before, std::move(work)});
+    line.queue.push_back({turn.not_before, std::chrono::steady_clock::now(), std::move(work)});
   }
   changed_.NotifyAll();
   return absl::OkStatus();
@@ -50,7 +50,7 @@ absl::Status Executor::Submit(const Turn& turn, std::function<void()> work) {
 void Executor::SubmitAlways(const Turn& turn, std::function<void()> work) {
   {
     const MutexLock lock(&mutex_);
-    LineOf(turn.uid).queue.push_back({turn.not_before, std::move(work)});
+    LineOf(turn.uid).queue.push_back({turn.not_before, std::chrono::steady_clock::now(), std::move(work)});
   }
   changed_.NotifyAll();
 }
@@ -83,11 +83,16 @@ void Executor::Run() {
       }
       continue;
     }
+    const Time ready = std::max(line->queue.front().not_before, line->queue.front().submitted);
     std::function<void()> work = std::move(line->queue.front().work);
     line->queue.pop_front();
     ++line->running;
     lines_.splice(lines_.end(), lines_, line);  // the others come first now; `line` stays valid
     mutex_.Unlock();
+    // What is left when the executor ends may run before its turn.
+    if (options_.on_start) {
+      options_.on_start(absl::FromChrono(std::max(std::chrono::steady_clock::now() - ready, Time::duration::zero())));
+    }
     work();
     work = nullptr;
     mutex_.Lock();

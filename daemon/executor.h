@@ -21,6 +21,7 @@
 
 #include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
+#include "absl/time/time.h"
 #include "kernels/base/mutex.h"
 
 namespace a8a::daemon {
@@ -39,6 +40,8 @@ class Executor {
     int thread_count = 1;
     // Work of one uid that waits, apart from what the threads run.
     std::size_t queue_max = 1;
+    // If set, is told how long each work has waited since its turn had come.
+    std::function<void(absl::Duration)> on_start = nullptr;
   };
 
   // Whose work is the daemon's own; no process has this uid [credentials(7)]. It may have all threads.
@@ -62,6 +65,7 @@ class Executor {
   using Time = std::chrono::steady_clock::time_point;
   struct Waiting {
     Time not_before;
+    Time submitted;
     std::function<void()> work;
   };
   // The work of one uid, while there is any.

@@ -125,8 +125,8 @@ absl::Status CheckRequest(const Received& received) {
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<FdServer>> FdServer::Start(UniqueFd listener, const Settings* settings, Core* core,
-                                                          UidCounter* descriptors) {
-  std::unique_ptr<FdServer> server(new FdServer(std::move(listener), settings, core, descriptors));
+                                                          UidCounter* descriptors, SocketObserver observer) {
+  std::unique_ptr<FdServer> server(new FdServer(std::move(listener), settings, core, descriptors, std::move(observer)));
   A8A_ASSIGN_OR_RETURN(server->thread_, EpollThread::Create());
   A8A_RETURN_IF_ERROR(server->thread_->Add(server->acceptor_.fd(), kListenerTag));
   const auto on_readable = [self = server.get()](std::uint64_t tag) {
@@ -134,14 +134,20 @@ absl::StatusOr<std::unique_ptr<FdServer>> FdServer::Start(UniqueFd listener, con
     const auto connection = self->connections_.find(static_cast<int>(tag));
     if (connection != self->connections_.end()) self->Serve(&connection->second);
   };
-  A8A_RETURN_IF_ERROR(server->thread_->Start(
-      "a8a-fd",
-      {.on_readable = on_readable, .on_tick = [self = server.get()] { self->CloseSilent(); }, .tick = kSweepInterval}));
+  A8A_RETURN_IF_ERROR(server->thread_->Start("a8a-fd", {.on_readable = on_readable,
+                                                        .on_tick = [self = server.get()] { self->CloseSilent(); },
+                                                        .tick = kSweepInterval,
+                                                        .on_turn = server->observer_.on_turn}));
   return server;
 }
 
-FdServer::FdServer(UniqueFd listener, const Settings* settings, Core* core, UidCounter* descriptors)
-    : settings_(settings), core_(core), descriptors_(descriptors), acceptor_(std::move(listener)) {}
+FdServer::FdServer(UniqueFd listener, const Settings* settings, Core* core, UidCounter* descriptors,
+                   SocketObserver observer)
+    : settings_(settings),
+      core_(core),
+      descriptors_(descriptors),
+      observer_(std::move(observer)),
+      acceptor_(std::move(listener)) {}
 
 void FdServer::AcceptPending() {
   for (int i = 0; i < kBatchConnections; ++i) {
@@ -156,6 +162,7 @@ void FdServer::Admit(UniqueFd socket) {
   if (!peer.ok()) return;
   const Identity& identity = peer->identity;
   if (const absl::Status status = CheckMayStay(*peer); !status.ok()) {
+    if (observer_.on_refused) observer_.on_refused();
     throttle_.Log(LogLevel::kWarning, "fd_connection_refused",
                   {{"uid", absl::StrCat(identity.uid)},
                    {"pid", absl::StrCat(identity.pid)},

@@ -17,6 +17,7 @@
 #include "daemon/foreign_fd.h"
 #include "daemon/log.h"
 #include "daemon/settings.h"
+#include "daemon/socket_observer.h"
 #include "daemon/uid_counter.h"
 #include "kernels/base/unique_fd.h"
 #include "proto/fd_protocol.h"
@@ -27,7 +28,8 @@ class FdServer {
  public:
   // All but the listener outlive the server. `descriptors` counts those of connections, by uid.
   [[nodiscard]] static absl::StatusOr<std::unique_ptr<FdServer>> Start(UniqueFd listener, const Settings* settings,
-                                                                       Core* core, UidCounter* descriptors);
+                                                                       Core* core, UidCounter* descriptors,
+                                                                       SocketObserver observer = {});
 
   // Ends the thread and closes the listener and all connections.
   ~FdServer() = default;
@@ -43,7 +45,7 @@ class FdServer {
   };
   enum class Next { kGoOn, kClose };
 
-  FdServer(UniqueFd listener, const Settings* settings, Core* core, UidCounter* descriptors);
+  FdServer(UniqueFd listener, const Settings* settings, Core* core, UidCounter* descriptors, SocketObserver observer);
 
   void AcceptPending();
   void Admit(UniqueFd socket);
@@ -60,6 +62,7 @@ class FdServer {
   const Settings* const settings_;
   Core* const core_;
   UidCounter* const descriptors_;
+  const SocketObserver observer_;
   // Used by the thread only.
   Acceptor acceptor_;
   std::map<int, FdConnection> connections_;  // by descriptor

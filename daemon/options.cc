@@ -163,11 +163,11 @@ std::string FormatCudaPoolBytes(const Options& options) {
   return text;
 }
 
-absl::Status ParseSocketMode(absl::string_view text, Options* options) {
+absl::Status ParseMode(absl::string_view text, mode_t* mode) {
   const bool octal = text.size() == 4 && text[0] == '0' &&
                      std::all_of(text.begin(), text.end(), [](char c) { return c >= '0' && c <= '7'; });
   if (!octal) return Refused(text, "four octal digits from 0000 to 0777, like 0660");
-  options->socket_mode = static_cast<mode_t>((text[1] - '0') << 6 | (text[2] - '0') << 3 | (text[3] - '0'));
+  *mode = static_cast<mode_t>((text[1] - '0') << 6 | (text[2] - '0') << 3 | (text[3] - '0'));
   return absl::OkStatus();
 }
 
@@ -201,24 +201,39 @@ OptionSpec IdsOption(std::string name, std::string value_name, std::vector<uid_t
   return spec;
 }
 
-OptionSpec SocketModeOption() {
-  return {.name = "socket-mode",
-          .value_name = "MODE",
-          .help = "Permissions of both sockets, in octal",
-          .parse = &ParseSocketMode,
-          .format = [](const Options& options) { return absl::StrFormat("%04o", options.socket_mode); }};
+OptionSpec ModeOption(std::string name, mode_t Options::*field, std::string help) {
+  OptionSpec spec{.name = std::move(name), .value_name = "MODE", .help = std::move(help)};
+  spec.parse = [field](absl::string_view text, Options* options) { return ParseMode(text, &(options->*field)); };
+  spec.format = [field](const Options& options) { return absl::StrFormat("%04o", options.*field); };
+  return spec;
 }
 
-OptionSpec SocketGroupOption() {
-  return {.name = "socket-group",
-          .value_name = "GROUP",
-          .help = "Group of both sockets, by name or number; empty: the daemon's own",
-          .parse =
-              [](absl::string_view text, Options* options) {
-                options->socket_group = std::string(text);
-                return absl::OkStatus();
-              },
-          .format = [](const Options& options) { return options.socket_group; }};
+// Who has it is looked up when it is used.
+OptionSpec GroupOption(std::string name, std::string Options::*field, std::string help) {
+  OptionSpec spec{.name = std::move(name), .value_name = "GROUP", .help = std::move(help)};
+  spec.parse = [field](absl::string_view text, Options* options) {
+    options->*field = std::string(text);
+    return absl::OkStatus();
+  };
+  spec.format = [field](const Options& options) { return options.*field; };
+  return spec;
+}
+
+absl::Status ParseMetricsSocket(absl::string_view text, Options* options) {
+  const bool is_path = absl::StartsWith(text, "/") && !absl::EndsWith(text, "/") && text.size() <= kSocketPathBytesMax;
+  if (text != kMetricsSocketOn && text != kMetricsSocketOff && !is_path) {
+    return Refused(text, absl::StrCat("on, off, or an absolute path of at most ", kSocketPathBytesMax, " bytes"));
+  }
+  options->metrics_socket = std::string(text);
+  return absl::OkStatus();
+}
+
+OptionSpec MetricsSocketOption() {
+  return {.name = "metrics-socket",
+          .value_name = "on|off|PATH",
+          .help = "Serve metrics over HTTP on a Unix socket; on: metrics.sock in the runtime directory",
+          .parse = &ParseMetricsSocket,
+          .format = [](const Options& options) { return options.metrics_socket; }};
 }
 
 OptionSpec Live(OptionSpec spec) {
@@ -243,7 +258,7 @@ std::vector<OptionSpec> GeneralOptions() {
       Live(DurationOption("drain-timeout", &Options::drain_timeout, absl::ZeroDuration(), absl::Hours(24),
                           "How long running groups may go on after SIGTERM; 0s: without limit")),
       Live(DurationOption("health-interval", &Options::health_interval, absl::Milliseconds(50), absl::Hours(1),
-                          "Time between two probes of each device")),
+                          "Within this time health tells of a fault; checks are made four times in it")),
   };
 }
 
@@ -278,8 +293,9 @@ std::vector<OptionSpec> LimitOptions() {
                     "Buffers at once; each holds a descriptor of the daemon"),
       DurationOption("ticket-lifetime", &Options::ticket_lifetime, absl::Milliseconds(10), absl::Minutes(10),
                      "How long a ticket may be redeemed"),
-      SocketModeOption(),
-      SocketGroupOption(),
+      ModeOption("socket-mode", &Options::socket_mode, "Permissions of both sockets, in octal"),
+      GroupOption("socket-group", &Options::socket_group,
+                  "Group of both sockets, by name or number; empty: the daemon's own"),
       ChoiceOption<LegacyIpc>("legacy-ipc", &Options::legacy_ipc,
                               {{"auto", LegacyIpc::kAuto}, {"on", LegacyIpc::kOn}, {"off", LegacyIpc::kOff}},
                               "Windows on GPU memory of the clients' own; auto: where one uid only can connect"),
@@ -317,11 +333,27 @@ std::vector<OptionSpec> AccessOptions() {
   };
 }
 
+std::vector<OptionSpec> MetricsOptions() {
+  std::vector<OptionSpec> options = {
+      MetricsSocketOption(),
+      ModeOption("metrics-socket-mode", &Options::metrics_socket_mode,
+                 "Permissions of that socket; who reads it sees the groups of all uids"),
+      GroupOption("metrics-socket-group", &Options::metrics_socket_group,
+                  "Group of that socket, by name or number; empty: the daemon's own"),
+      IntegerOption("metrics-port", &Options::metrics_port, 0, 65535,
+                    "Serve metrics over HTTP on this port of 127.0.0.1, to every user of the machine; 0: on none"),
+      IntegerOption("metrics-rank-max", &Options::metrics_rank_max, 0, 16384,
+                    "Ranks with metrics of their own, of all groups together"),
+  };
+  for (OptionSpec& option : options) option.table = "metrics";
+  return options;
+}
+
 std::vector<OptionSpec> MakeTable() {
   std::vector<OptionSpec> table = GeneralOptions();
   for (OptionSpec& spec : HostOptions()) table.push_back(std::move(spec));
   table.push_back(CudaPoolBytesOption());
-  for (const auto& options : {&LimitOptions, &UidLimitOptions, &AccessOptions}) {
+  for (const auto& options : {&LimitOptions, &UidLimitOptions, &AccessOptions, &MetricsOptions}) {
     for (OptionSpec& spec : options()) table.push_back(std::move(spec));
   }
   return table;
@@ -341,7 +373,10 @@ bool AllowsLegacyIpc(const Options& options) {
   return uids.size() <= 1;
 }
 
-std::string OptionSpec::key() const { return absl::StrReplaceAll(name, {{"-", "_"}}); }
+std::string OptionSpec::key() const {
+  const std::string key = absl::StrReplaceAll(name, {{"-", "_"}});
+  return table.empty() ? key : absl::StrCat(table, ".", key.substr(table.size() + 1));
+}
 
 const std::vector<OptionSpec>& OptionTable() {
   static const auto* const table = new std::vector<OptionSpec>(MakeTable());

@@ -1,7 +1,8 @@
 // The daemon's options: one table from which flags, config file and --help are made.
 //
 // A flag is the option's name with '-' (--drain-timeout 30s), a key of the config file the same name with '_'
-// (drain_timeout = "30s"). Flags win over the file, the file over the defaults.
+// (drain_timeout = "30s"); of an option of a table the name begins with the table's (--metrics-port, [metrics] port).
+// Flags win over the file, the file over the defaults.
 #ifndef A8A_DAEMON_OPTIONS_H_
 #define A8A_DAEMON_OPTIONS_H_
 
@@ -25,6 +26,10 @@ namespace a8a::daemon {
 enum class Backend { kAuto, kHost, kCuda };
 // Whether windows may lie on memory of the ranks' own, shared by legacy IPC handles.
 enum class LegacyIpc { kAuto, kOn, kOff };
+
+// Where the Unix socket of the metrics lies, if it is no path.
+inline constexpr char kMetricsSocketOn[] = "on";  // metrics.sock in the runtime directory
+inline constexpr char kMetricsSocketOff[] = "off";
 
 struct Options {
   std::string runtime_dir = kDefaultRuntimeDir;
@@ -58,6 +63,11 @@ struct Options {
   mode_t socket_mode = 0660;
   std::string socket_group;  // name or number; empty: the daemon's own
   LegacyIpc legacy_ipc = LegacyIpc::kAuto;
+  std::string metrics_socket = kMetricsSocketOn;
+  mode_t metrics_socket_mode = 0600;
+  std::string metrics_socket_group;
+  int metrics_port = 0;  // 0: none
+  int metrics_rank_max = 256;
 };
 
 // What legacy_ipc comes to: kAuto allows where one uid (and root) can connect, by socket_mode or allowed_uids.
@@ -78,7 +88,10 @@ struct OptionSpec {
   std::function<absl::Status(absl::string_view text, Options* options)> parse = nullptr;
   std::function<std::string(const Options& options)> format = nullptr;
 
-  // "drain_timeout"
+  // The table of the config file that its key stands in; empty: none.
+  std::string table = {};
+
+  // "drain_timeout", or "metrics.port" where there is a table.
   [[nodiscard]] std::string key() const;
 };
 

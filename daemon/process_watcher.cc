@@ -17,13 +17,14 @@ constexpr absl::Duration kTick = absl::Seconds(60);
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<ProcessWatcher>> ProcessWatcher::Start(
-    std::function<void(std::uint64_t session_id)> on_end) {
+    std::function<void(std::uint64_t session_id)> on_end, std::function<void(absl::Duration)> on_turn) {
   std::unique_ptr<ProcessWatcher> watcher(new ProcessWatcher(std::move(on_end)));
   A8A_ASSIGN_OR_RETURN(watcher->thread_, EpollThread::Create());
   A8A_RETURN_IF_ERROR(watcher->thread_->Start(
       "a8a-lives", {.on_readable = [self = watcher.get()](std::uint64_t session_id) { self->Ended(session_id); },
                     .on_tick = [] {},
-                    .tick = kTick}));
+                    .tick = kTick,
+                    .on_turn = std::move(on_turn)}));
   return watcher;
 }
 

@@ -10,6 +10,7 @@
 #include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/time/time.h"
 #include "daemon/epoll_thread.h"
 #include "kernels/base/mutex.h"
 #include "kernels/base/unique_fd.h"
@@ -18,9 +19,10 @@ namespace a8a::daemon {
 
 class ProcessWatcher {
  public:
-  // `on_end` is called once for each session whose process ends, on the watcher's thread; it must not block.
+  // `on_end` is called once for each session whose process ends, on the watcher's thread; it must not block. `on_turn`:
+  // as EpollThread::Handlers::on_turn.
   [[nodiscard]] static absl::StatusOr<std::unique_ptr<ProcessWatcher>> Start(
-      std::function<void(std::uint64_t session_id)> on_end);
+      std::function<void(std::uint64_t session_id)> on_end, std::function<void(absl::Duration)> on_turn = nullptr);
 
   // Watches a session's process through its own handle. on_end may be called before this returns.
   //

@@ -185,7 +185,10 @@ void RuntimeDir::RemoveFiles() const {
 }
 
 absl::StatusOr<UniqueFd> RuntimeDir::Listen(const std::string& name, const SocketOptions& options) {
-  const std::string path = absl::StrCat(path_, "/", name);
+  return ListenAt(absl::StrCat(path_, "/", name), options);
+}
+
+absl::StatusOr<UniqueFd> RuntimeDir::ListenAt(const std::string& path, const SocketOptions& options) {
   UniqueFd socket(
       A8A_FAILPOINT("runtime_dir.socket", ::socket(AF_UNIX, options.type | SOCK_CLOEXEC | SOCK_NONBLOCK, 0)));
   if (!socket.valid()) return absl::ErrnoToStatus(errno, "cannot make a socket");

@@ -46,6 +46,9 @@ class RuntimeDir {
   // listens on it without the lock (a service manager); those of the system.
   [[nodiscard]] absl::StatusOr<UniqueFd> Listen(const std::string& name, const SocketOptions& options);
 
+  // As Listen, at a path that may lie elsewhere; it belongs to the runtime directory all the same, and goes with it.
+  [[nodiscard]] absl::StatusOr<UniqueFd> ListenAt(const std::string& path, const SocketOptions& options);
+
   // Removes the sockets, the lock file and the directory if Open made it and it is empty. May be repeated, and called
   // from any thread; files are removed once only, since from then on those of the same names are another daemon's.
   void RemoveFiles() const;

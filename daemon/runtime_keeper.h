@@ -2,6 +2,8 @@
 #ifndef A8A_DAEMON_RUNTIME_KEEPER_H_
 #define A8A_DAEMON_RUNTIME_KEEPER_H_
 
+#include <atomic>
+#include <cstdint>
 #include <string>
 #include <utility>
 
@@ -20,19 +22,33 @@ class RuntimeKeeper final : public StateKeeper {
 
   // What cannot be saved is logged, and serving goes on: the next save may succeed, and only a restart would miss it.
   void Save(const CoreState& state) override {
-    if (state.sessions.empty()) return file_.Remove();  // there is nothing to take up
-    const absl::Status status = file_.Save(state);
-    if (status.ok() == saves_) return;
-    saves_ = status.ok();
-    if (saves_) return LogEvent(LogLevel::kInfo, "state_saved_again", {{"path", file_.path()}});
+    const absl::Status status = SaveOrRemove(state);
+    (status.ok() ? saves_total_ : save_failures_total_).fetch_add(1, std::memory_order_relaxed);
+    if (saves_.exchange(status.ok()) == status.ok()) return;
+    if (status.ok()) return LogEvent(LogLevel::kInfo, "state_saved_again", {{"path", file_.path()}});
     LogEvent(LogLevel::kError, "state_not_saved", {{"path", file_.path()}, {"reason", std::string(status.message())}});
+  }
+  // Whether the last save worked; from any thread.
+  [[nodiscard]] bool saves() const { return saves_; }
+  // Since the daemon's start; from any thread.
+  [[nodiscard]] std::uint64_t saves_total() const { return saves_total_.load(std::memory_order_relaxed); }
+  [[nodiscard]] std::uint64_t save_failures_total() const {
+    return save_failures_total_.load(std::memory_order_relaxed);
   }
   void Keep(const std::string& key, int fd) override { ServiceManager::Keep(key, fd); }
   void Drop(const std::string& key) override { ServiceManager::Drop(key); }
 
  private:
+  absl::Status SaveOrRemove(const CoreState& state) const {
+    if (!state.sessions.empty()) return file_.Save(state);
+    file_.Remove();  // there is nothing to take up
+    return absl::OkStatus();
+  }
+
   const StateFile file_;
-  bool saves_ = true;  // used by Save only, whose calls come one at a time
+  std::atomic<std::uint64_t> saves_total_ = 0;
+  std::atomic<std::uint64_t> save_failures_total_ = 0;
+  std::atomic<bool> saves_ = true;
 };
 
 }  // namespace a8a::daemon

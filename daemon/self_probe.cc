@@ -77,9 +77,22 @@ absl::Status CheckSocket(const std::string& path, int type, absl::Time deadline)
 
 absl::Status SelfProbe::Run(absl::Duration timeout) {
   const absl::Time deadline = absl::Now() + timeout;
-  A8A_RETURN_IF_ERROR(CheckSocket(absl::StrCat(runtime_dir_, "/", kFdSocketName), SOCK_SEQPACKET, deadline));
-  A8A_RETURN_IF_ERROR(CheckSocket(absl::StrCat(runtime_dir_, "/", kGrpcSocketName), SOCK_STREAM, deadline));
+  A8A_RETURN_IF_ERROR(CheckFdSocket(deadline));
+  A8A_RETURN_IF_ERROR(CheckGrpcSocket(deadline));
   A8A_RETURN_IF_ERROR(CheckCall(deadline));
+  return CheckEnds(deadline);
+}
+
+absl::Status SelfProbe::CheckFdSocket(absl::Time deadline) const {
+  return CheckSocket(absl::StrCat(runtime_dir_, "/", kFdSocketName), SOCK_SEQPACKET, deadline);
+}
+
+absl::Status SelfProbe::CheckGrpcSocket(absl::Time deadline) const {
+  return CheckSocket(absl::StrCat(runtime_dir_, "/", kGrpcSocketName), SOCK_STREAM, deadline);
+}
+
+absl::Status SelfProbe::CheckLoops(absl::Time deadline) const {
+  A8A_RETURN_IF_ERROR(CheckGrpcSocket(deadline));
   return CheckEnds(deadline);
 }
 

@@ -30,7 +30,13 @@ class SelfProbe {
   // Errors: DEADLINE_EXCEEDED naming what has not answered within `timeout`, or what else went wrong.
   [[nodiscard]] absl::Status Run(absl::Duration timeout);
 
+  // Parts of it, by any thread: that whoever serves fd.sock takes connections; that whoever serves a8a.sock does, and
+  // the timers' thread and the executor of ends do their work.
+  [[nodiscard]] absl::Status CheckFdSocket(absl::Time deadline) const;
+  [[nodiscard]] absl::Status CheckLoops(absl::Time deadline) const;
+
  private:
+  [[nodiscard]] absl::Status CheckGrpcSocket(absl::Time deadline) const;
   [[nodiscard]] absl::Status CheckCall(absl::Time deadline);
   [[nodiscard]] absl::Status CheckEnds(absl::Time deadline) const;
 

@@ -1,5 +1,6 @@
 #include "daemon/server.h"
 
+#include <fcntl.h>
 #include <grpcpp/ext/proto_server_reflection_plugin.h>
 #include <grpcpp/health_check_service_interface.h>
 #include <grpcpp/resource_quota.h>
@@ -10,7 +11,9 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <chrono>
+#include <cstring>
 #include <limits>
 #include <string>
 #include <utility>
@@ -21,6 +24,7 @@
 #include "daemon/core/random_id.h"
 #include "daemon/failpoint.h"
 #include "daemon/log.h"
+#include "daemon/metrics/rpc_interceptor.h"
 #include "daemon/process.h"
 #include "daemon/service_manager.h"
 #include "kernels/base/status_macros.h"
@@ -56,6 +60,9 @@ constexpr int kGrpcThreadsMax = 16;
 // For a restored session whose process the daemon cannot find by itself: clients come back within a second or two,
 // unless they are stopped.
 constexpr absl::Duration kResumeTimeout = absl::Minutes(10);
+
+// In the runtime directory, where the options do not name another place.
+constexpr char kMetricsSocketName[] = "metrics.sock";
 
 constexpr absl::Duration kTickInterval = absl::Milliseconds(500);
 constexpr absl::Duration kDrainPollInterval = absl::Milliseconds(10);
@@ -115,10 +122,25 @@ void DropKept(const Core::KeptDescriptors& kept) {
   for (const auto& [key, fd] : kept) ServiceManager::Drop(key);
 }
 
-std::vector<std::string> ServiceNames() {
-  return {v1::SessionService::service_full_name(), v1::BufferService::service_full_name(),
-          v1::GroupService::service_full_name(), v1::StatService::service_full_name(),
-          v1::AdminService::service_full_name()};
+constexpr char kDescriptorsPart[] = "part/descriptors";
+constexpr char kFdSocketPart[] = "part/fd.sock";
+constexpr char kLoopsPart[] = "part/loops";
+constexpr char kStatePart[] = "part/state";
+
+// What serves whom. Without the state file all of them serve, and only a restart would miss it.
+std::vector<Health::Service> Services() {
+  const std::vector<std::string> memory = {"device/", kDescriptorsPart, kFdSocketPart, kLoopsPart};
+  return {{v1::SessionService::service_full_name(), {kDescriptorsPart, kLoopsPart}},
+          {v1::BufferService::service_full_name(), memory},
+          {v1::GroupService::service_full_name(), memory},
+          {v1::StatService::service_full_name(), {kLoopsPart}},
+          {v1::AdminService::service_full_name(), {kLoopsPart}}};
+}
+
+absl::Status CheckDescriptors() {
+  const UniqueFd fd(A8A_FAILPOINT("server.dup_to_try", ::fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 0)));
+  if (fd.valid()) return absl::OkStatus();
+  return absl::ResourceExhaustedError(absl::StrCat("the daemon has no descriptor left: ", std::strerror(errno)));
 }
 
 void SetLimits(grpc::ServerBuilder* builder) {
@@ -163,20 +185,36 @@ Server::Server(Settings* settings, std::unique_ptr<RuntimeDir> runtime_dir, Stat
     : settings_(settings),
       daemon_instance_id_(RandomId()),
       runtime_dir_(std::move(runtime_dir)),
-      callers_(&registry_, settings),
+      callers_(&registry_, settings, [this] { instruments_.CountRequestRefused(); }),
       keeper_(std::move(state_file)),
       core_(ToCoreOptions(settings, &connection_descriptors_, &keeper_), std::move(providers), Clock::Real(),
             &LogCoreEvent),
-      ends_({.name = "a8a-ends", .thread_count = kEndThreads, .queue_max = kCallQueueMax}),
-      calls_({.name = "a8a-calls", .thread_count = kCallThreads, .queue_max = kCallQueueMax}),
-      refusals_({.name = "a8a-refusals", .thread_count = 1, .queue_max = kRefusalQueueMax}),
-      health_({.core = &core_, .settings = settings, .timers = &timers_, .services = ServiceNames()}),
+      ends_({.name = "a8a-ends",
+             .thread_count = kEndThreads,
+             .queue_max = kCallQueueMax,
+             .on_start = instruments_.ExecutorWait("ends")}),
+      calls_({.name = "a8a-calls",
+              .thread_count = kCallThreads,
+              .queue_max = kCallQueueMax,
+              .on_start = instruments_.ExecutorWait("calls")}),
+      refusals_({.name = "a8a-refusals",
+                 .thread_count = 1,
+                 .queue_max = kRefusalQueueMax,
+                 .on_start = instruments_.ExecutorWait("refusals")}),
+      timers_(instruments_.TimerLateness()),
+      self_probe_(settings->current()->runtime_dir, {.timers = &timers_, .ends = &ends_}),
+      health_({.core = &core_, .settings = settings, .services = Services(), .parts = HealthParts()}),
       stats_reader_(&core_, &health_, daemon_instance_id_),
+      metrics_page_({.core = &core_,
+                     .health = &health_,
+                     .connections = &registry_,
+                     .keeper = &keeper_,
+                     .instruments = &instruments_,
+                     .rank_max = settings->current()->metrics_rank_max}),
       buffer_service_(Deps()),
       group_service_(Deps()),
       stat_service_(Deps(), &stats_reader_, &timers_),
-      admin_service_(Deps(), &health_, settings),
-      self_probe_(settings->current()->runtime_dir, {.timers = &timers_, .ends = &ends_}) {}
+      admin_service_(Deps(), &health_, settings) {}
 
 ServiceDeps Server::Deps() {
   return {.core = &core_, .callers = &callers_, .calls = &calls_, .ends = &ends_, .refusals = &refusals_};
@@ -218,10 +256,10 @@ absl::Status Server::StartThreads() {
   A8A_RETURN_IF_ERROR(calls_.Start());
   A8A_RETURN_IF_ERROR(refusals_.Start());
   A8A_RETURN_IF_ERROR(timers_.Start());
-  A8A_ASSIGN_OR_RETURN(watcher_, ProcessWatcher::Start([this](std::uint64_t session_id) {
-                         ends_.SubmitAlways({.uid = Executor::kDaemon},
-                                            [this, session_id] { core_.ProcessEnded(session_id); });
-                       }));
+  const auto on_end = [this](std::uint64_t session_id) {
+    ends_.SubmitAlways({.uid = Executor::kDaemon}, [this, session_id] { core_.ProcessEnded(session_id); });
+  };
+  A8A_ASSIGN_OR_RETURN(watcher_, ProcessWatcher::Start(on_end, instruments_.LoopBusy("lives")));
   return absl::OkStatus();
 }
 
@@ -243,17 +281,23 @@ absl::Status Server::Serve(Listeners listeners) {
   A8A_RETURN_IF_ERROR(StartGrpc());
   A8A_RETURN_IF_ERROR(health_.Start(grpc_server_->GetHealthCheckService()));
   Tick();
+  // Before the others, so that whoever finds the daemon serving finds these too.
+  A8A_RETURN_IF_ERROR(StartMetrics());
 
   const bool passed = listeners.grpc.valid();
   A8A_RETURN_IF_ERROR(Listen(&listeners));
-  A8A_ASSIGN_OR_RETURN(fd_server_,
-                       FdServer::Start(std::move(listeners.fd), settings_, &core_, &connection_descriptors_));
-  const AcceptLoop::Deps accept_deps = {
-      .settings = settings_, .core = &core_, .registry = &registry_, .descriptors = &connection_descriptors_};
+  A8A_ASSIGN_OR_RETURN(fd_server_, FdServer::Start(std::move(listeners.fd), settings_, &core_, &connection_descriptors_,
+                                                   ObserverOf("fd", kFdSocketName)));
+  const AcceptLoop::Deps accept_deps = {.settings = settings_,
+                                        .core = &core_,
+                                        .registry = &registry_,
+                                        .descriptors = &connection_descriptors_,
+                                        .observer = ObserverOf("accept", kGrpcSocketName)};
   A8A_ASSIGN_OR_RETURN(accept_loop_,
                        AcceptLoop::Start(std::move(listeners.grpc), accept_deps, [server = grpc_server_.get()](int fd) {
                          grpc::AddInsecureChannelFromFd(server, fd);
                        }));
+  A8A_RETURN_IF_ERROR(health_.BeginChecks());
   A8A_RETURN_IF_ERROR(StartWatchdog());
   const std::string& runtime_dir = settings_->current()->runtime_dir;
   LogEvent(LogLevel::kInfo, "serving",
@@ -262,6 +306,51 @@ absl::Status Server::Serve(Listeners listeners) {
             {"runtime_dir", runtime_dir},
             {"sockets", passed ? "passed" : "own"}});
   ServiceManager::Notify(absl::StrCat("READY=1\n", ServiceManager::StatusLine(absl::StrCat("Serves ", runtime_dir))));
+  return absl::OkStatus();
+}
+
+std::vector<Health::Part> Server::HealthParts() {
+  return {{kDescriptorsPart, [](absl::Duration) { return CheckDescriptors(); }},
+          {kFdSocketPart, [this](absl::Duration timeout) { return self_probe_.CheckFdSocket(absl::Now() + timeout); }},
+          {kLoopsPart,
+           [this](absl::Duration timeout) {
+             static_cast<void>(core_.draining());  // takes the core's lock, as every call does
+             return self_probe_.CheckLoops(absl::Now() + timeout);
+           }},
+          {kStatePart, [this](absl::Duration) { return CheckState(); }}};
+}
+
+absl::Status Server::CheckState() {
+  A8A_RETURN_IF_ERROR(keeper_.file().TryToWrite());
+  if (!keeper_.saves()) core_.SaveAgain();
+  if (keeper_.saves()) return absl::OkStatus();
+  return absl::UnavailableError(absl::StrCat(keeper_.file().path(), " cannot be saved (event state_not_saved)"));
+}
+
+SocketObserver Server::ObserverOf(const std::string& loop, const std::string& socket) {
+  return {.on_turn = instruments_.LoopBusy(loop),
+          .on_refused = [this, socket] { instruments_.CountConnectionRefused(socket); }};
+}
+
+absl::Status Server::StartMetrics() {
+  const std::shared_ptr<const Options> options = settings_->current();
+  HttpServer::Options http = {
+      .listeners = {}, .render = [this] { return metrics_page_.Render(); }, .content_type = MetricsPage::kContentType};
+  if (options->metrics_socket != kMetricsSocketOff) {
+    const std::string path = options->metrics_socket == kMetricsSocketOn
+                                 ? absl::StrCat(options->runtime_dir, "/", kMetricsSocketName)
+                                 : options->metrics_socket;
+    A8A_ASSIGN_OR_RETURN(UniqueFd listener, runtime_dir_->ListenAt(path, {.type = SOCK_STREAM,
+                                                                          .mode = options->metrics_socket_mode,
+                                                                          .group = options->metrics_socket_group}));
+    http.listeners.push_back(std::move(listener));
+  }
+  if (options->metrics_port != 0) {
+    A8A_ASSIGN_OR_RETURN(UniqueFd listener, ListenOnLoopback(options->metrics_port));
+    http.listeners.push_back(std::move(listener));
+  }
+  if (http.listeners.empty()) return absl::OkStatus();
+  A8A_ASSIGN_OR_RETURN(metrics_server_, HttpServer::Start(std::move(http)));
   return absl::OkStatus();
 }
 
@@ -283,6 +372,9 @@ absl::Status Server::StartGrpc() {
   builder.RegisterService(&group_service_);
   builder.RegisterService(&stat_service_);
   builder.RegisterService(&admin_service_);
+  std::vector<std::unique_ptr<grpc::experimental::ServerInterceptorFactoryInterface>> interceptors;
+  interceptors.push_back(MakeRpcInterceptors(&instruments_));
+  builder.experimental().SetInterceptorCreators(std::move(interceptors));
   // No listening port: connections come from the accept loop.
   grpc_server_ = builder.BuildAndStart();
   return grpc_server_ == nullptr ? absl::InternalError("gRPC did not start; its log says why") : absl::OkStatus();
@@ -320,6 +412,8 @@ void Server::HandOver() {
   LogEvent(LogLevel::kInfo, "handing_over",
            {{"groups", absl::StrCat(load.group_count)}, {"sessions", absl::StrCat(load.session_count)}});
   watchdog_.reset();
+  health_.EndChecks();
+  metrics_server_.reset();
   // Before anything ends that could end a session.
   accept_loop_.reset();
   fd_server_.reset();
@@ -332,6 +426,8 @@ Server::~Server() { Stop(); }
 
 void Server::Stop() {
   watchdog_.reset();
+  health_.EndChecks();
+  metrics_server_.reset();
   // Nobody new, then nothing that runs by itself, then the calls, then what they left on the executors.
   accept_loop_.reset();
   fd_server_.reset();

@@ -7,6 +7,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <string>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -21,6 +22,9 @@
 #include "daemon/fd_server.h"
 #include "daemon/group_service.h"
 #include "daemon/health.h"
+#include "daemon/metrics/http_server.h"
+#include "daemon/metrics/instruments.h"
+#include "daemon/metrics/page.h"
 #include "daemon/passed_sockets.h"
 #include "daemon/process_watcher.h"
 #include "daemon/runtime_dir.h"
@@ -29,6 +33,7 @@
 #include "daemon/service_manager.h"
 #include "daemon/session_service.h"
 #include "daemon/settings.h"
+#include "daemon/socket_observer.h"
 #include "daemon/stat_service.h"
 #include "daemon/stats_reader.h"
 #include "daemon/timer_queue.h"
@@ -71,12 +76,19 @@ class Server {
   // Watches a restored session's process, or ends the session if that has ended.
   void WatchRestored(const SessionInfo& session, Core::KeptDescriptors* kept);
   [[nodiscard]] absl::Status StartGrpc();
+  // What of the daemon itself health looks at.
+  [[nodiscard]] std::vector<Health::Part> HealthParts();
+  [[nodiscard]] absl::Status CheckState();
+  // On the transports that the options name.
+  [[nodiscard]] absl::Status StartMetrics();
   // If the service manager wants to be told that the daemon serves.
   [[nodiscard]] absl::Status StartWatchdog();
   void Tick();
   void Stop();
 
   [[nodiscard]] ServiceDeps Deps();
+  // What the loop that serves a socket tells of itself.
+  [[nodiscard]] SocketObserver ObserverOf(const std::string& loop, const std::string& socket);
 
   // In the order of construction; each may use what stands above it.
   Settings* const settings_;
@@ -84,6 +96,8 @@ class Server {
   const std::unique_ptr<RuntimeDir> runtime_dir_;
   UidCounter connection_descriptors_;
   ConnectionRegistry registry_;
+  // Before whatever tells it something.
+  Instruments instruments_;
   const CallerResolver callers_;
   RuntimeKeeper keeper_;
   Core core_;
@@ -92,8 +106,10 @@ class Server {
   Executor calls_;
   Executor refusals_;
   TimerQueue timers_;
+  SelfProbe self_probe_;
   Health health_;
   StatsReader stats_reader_;
+  MetricsPage metrics_page_;
   std::unique_ptr<SessionService> session_service_;
   BufferService buffer_service_;
   GroupService group_service_;
@@ -102,8 +118,8 @@ class Server {
   std::unique_ptr<grpc::Server> grpc_server_;
   std::unique_ptr<FdServer> fd_server_;
   std::unique_ptr<AcceptLoop> accept_loop_;
-  SelfProbe self_probe_;
   std::unique_ptr<Watchdog> watchdog_;
+  std::unique_ptr<HttpServer> metrics_server_;  // null where no metrics are served
 };
 
 }  // namespace a8a::daemon

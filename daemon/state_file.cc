@@ -21,6 +21,8 @@ namespace {
 
 constexpr char kBootIdPath[] = "/proc/sys/kernel/random/boot_id";
 constexpr mode_t kMode = 0600;
+// What a node's usual state takes, so that its file system has room for that.
+constexpr std::size_t kProbeBytes = 64 * 1024;
 // A million leases, the most that buffer_max allows, take some 150 MiB.
 constexpr off_t kBytesMax = off_t{512} << 20;
 
@@ -66,6 +68,13 @@ absl::Status WriteAll(int fd, absl::string_view bytes, const std::string& path) 
   return absl::OkStatus();
 }
 
+absl::Status WriteFile(absl::string_view bytes, const std::string& path) {
+  const UniqueFd fd(A8A_FAILPOINT("state_file.create",
+                                  ::open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, kMode)));
+  if (!fd.valid()) return absl::ErrnoToStatus(errno, absl::StrCat("cannot create ", path));
+  return WriteAll(fd.get(), bytes, path);
+}
+
 }  // namespace
 
 absl::StatusOr<StateFile> StateFile::Open(const std::string& directory) {
@@ -92,14 +101,18 @@ void StateFile::Quarantine() const {
 
 absl::Status StateFile::Save(const CoreState& state) const {
   const std::string new_path = absl::StrCat(path_, ".new");
-  const UniqueFd fd(A8A_FAILPOINT(
-      "state_file.create", ::open(new_path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, kMode)));
-  if (!fd.valid()) return absl::ErrnoToStatus(errno, absl::StrCat("cannot create ", new_path));
-  absl::Status status = WriteAll(fd.get(), SerializeSnapshot(state, boot_id_), new_path);
+  absl::Status status = WriteFile(SerializeSnapshot(state, boot_id_), new_path);
   if (status.ok() && A8A_FAILPOINT("state_file.rename", std::rename(new_path.c_str(), path_.c_str())) != 0) {
     status = absl::ErrnoToStatus(errno, absl::StrCat("cannot replace ", path_));
   }
   if (!status.ok()) static_cast<void>(A8A_FAILPOINT("state_file.unlink_new", ::unlink(new_path.c_str())));
+  return status;
+}
+
+absl::Status StateFile::TryToWrite() const {
+  const std::string path = absl::StrCat(path_, ".probe");
+  absl::Status status = WriteFile(std::string(kProbeBytes, '\0'), path);
+  static_cast<void>(A8A_FAILPOINT("state_file.unlink_probe", ::unlink(path.c_str())));
   return status;
 }
 

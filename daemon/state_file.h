@@ -33,6 +33,8 @@ class StateFile {
   [[nodiscard]] absl::Status Save(const CoreState& state) const;
   // For when there is nothing to take up.
   void Remove() const;
+  // Writes some file beside it and removes that: whether a state could be saved.
+  [[nodiscard]] absl::Status TryToWrite() const;
 
   [[nodiscard]] const std::string& path() const { return path_; }
   [[nodiscard]] std::string quarantine_path() const { return path_ + ".refused"; }

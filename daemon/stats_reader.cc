@@ -11,9 +11,8 @@
 #include "kernels/base/version.h"
 
 namespace a8a::daemon {
-namespace {
 
-// Resident memory of this process; 0 if /proc is not mounted. [proc(5), /proc/pid/statm]
+// [proc(5), /proc/pid/statm]
 std::int64_t ResidentBytes() {
   const std::unique_ptr<std::FILE, int (*)(std::FILE*)> file(
       A8A_FAILPOINT("stats_reader.open", std::fopen("/proc/self/statm", "re")), &std::fclose);
@@ -22,8 +21,6 @@ std::int64_t ResidentBytes() {
   if (file == nullptr || std::fscanf(file.get(), "%lld %lld", &total_pages, &resident_pages) != 2) return 0;
   return resident_pages * ::sysconf(_SC_PAGESIZE);
 }
-
-}  // namespace
 
 StatsReader::StatsReader(const Core* core, const Health* health, std::uint64_t daemon_instance_id)
     : core_(core), health_(health), daemon_instance_id_(daemon_instance_id), start_(absl::Now()) {}
@@ -41,9 +38,9 @@ void StatsReader::Read(const Caller& caller, std::uint64_t group_id, v1::Stats* 
   ToProto(absl::Now() - start_, daemon->mutable_uptime());
   daemon->set_draining(snapshot.draining);
   daemon->set_resident_bytes(ResidentBytes());
-  daemon->set_sessions_total(snapshot.sessions_total);
-  daemon->set_groups_total(snapshot.groups_total);
-  daemon->set_sessions_died_total(snapshot.sessions_died_total);
+  daemon->set_sessions_total(snapshot.counters.sessions_total);
+  daemon->set_groups_total(snapshot.counters.groups_total);
+  daemon->set_sessions_died_total(snapshot.counters.sessions_died_total);
 }
 
 }  // namespace a8a::daemon

@@ -11,6 +11,9 @@
 
 namespace a8a::daemon {
 
+// Resident memory of this process; 0 if /proc is not mounted.
+[[nodiscard]] std::int64_t ResidentBytes();
+
 class StatsReader {
  public:
   // `core` and `health` outlive the reader.

@@ -39,6 +39,7 @@ void TimerQueue::Run() {
     } else {
       const std::function<void()> function = std::move(functions_.extract(functions_.begin()).mapped());
       mutex_.Unlock();
+      if (on_run_) on_run_(absl::FromChrono(std::chrono::steady_clock::now() - next));
       function();
       mutex_.Lock();
     }

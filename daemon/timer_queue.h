@@ -20,7 +20,8 @@ namespace a8a::daemon {
 
 class TimerQueue {
  public:
-  TimerQueue() = default;
+  // `on_run`, if set, is told how late each function runs.
+  explicit TimerQueue(std::function<void(absl::Duration)> on_run = nullptr) : on_run_(std::move(on_run)) {}
   ~TimerQueue();  // as Stop
   TimerQueue(const TimerQueue&) = delete;
   TimerQueue& operator=(const TimerQueue&) = delete;
@@ -39,6 +40,7 @@ class TimerQueue {
 
   void Run();
 
+  const std::function<void(absl::Duration)> on_run_;
   Mutex mutex_;
   CondVar changed_;
   std::multimap<TimePoint, std::function<void()>> functions_ ABSL_GUARDED_BY(mutex_);

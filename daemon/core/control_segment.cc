@@ -50,6 +50,17 @@ ChannelSnapshot ReadChannel(int channel, const ChannelControl& from) {
   return snapshot;
 }
 
+Traffic ReadChannelTraffic(const ChannelControl& from) {
+  Traffic traffic = {.all_to_alls = Load(from.all_to_alls),
+                     .prepares = Load(from.prepares),
+                     .rows_sent = Load(from.rows_sent),
+                     .bytes_sent = Load(from.bytes_sent),
+                     .rows_received = Load(from.rows_received),
+                     .bytes_received = Load(from.bytes_received)};
+  for (std::size_t i = 0; i < traffic.errors.size(); ++i) traffic.errors[i] = Load(from.errors[i]);
+  return traffic;
+}
+
 }  // namespace
 
 absl::StatusOr<std::shared_ptr<ControlSegment>> ControlSegment::Create(std::uint64_t group_id,
@@ -104,6 +115,17 @@ void ControlSegment::ReadRank(int rank, RankSnapshot* snapshot) const {
     const auto& from = *reinterpret_cast<const ChannelControl*>(base_ + layout_.ChannelOffset(rank, channel));
     if (Load(from.epoch) != 0) snapshot->channels.push_back(ReadChannel(channel, from));
   }
+}
+
+Traffic ControlSegment::ReadTraffic() const {
+  Traffic traffic;
+  for (int rank = 0; rank < layout_.world_size; ++rank) {
+    for (int channel = 0; channel < layout_.channel_count; ++channel) {
+      const auto& from = *reinterpret_cast<const ChannelControl*>(base_ + layout_.ChannelOffset(rank, channel));
+      if (Load(from.epoch) != 0) traffic += ReadChannelTraffic(from);
+    }
+  }
+  return traffic;
 }
 
 }  // namespace a8a::daemon

@@ -46,6 +46,8 @@ class ControlSegment final : public Allocation {
 
   // Copies a rank's counters: channels that were used and windows that received.
   void ReadRank(int rank, RankSnapshot* snapshot) const;
+  // The sum over all ranks and channels.
+  [[nodiscard]] Traffic ReadTraffic() const;
 
  private:
   [[nodiscard]] static absl::StatusOr<std::byte*> Map(std::uint64_t group_id, int fd, std::size_t size_bytes);

@@ -37,12 +37,14 @@ std::vector<DeviceSnapshot> SnapshotDevices(const LeaseTable& leases) {
 struct GroupToRead {
   GroupSnapshot snapshot;
   std::shared_ptr<ControlSegment> control;
+  Traffic traffic_before;
 };
 
 GroupToRead SnapshotGroup(const Group& group, const LeaseTable& leases) {
   GroupToRead result;
   result.snapshot.group = group.Info();
   result.control = group.control;
+  result.traffic_before = group.traffic_before;
   if (group.state == GroupState::kForming) return result;
   result.snapshot.control_bytes = static_cast<std::int64_t>(group.control_layout().size_bytes());
   for (const RankInfo& rank : result.snapshot.group.ranks) {
@@ -55,7 +57,28 @@ GroupToRead SnapshotGroup(const Group& group, const LeaseTable& leases) {
   return result;
 }
 
+template <typename Operation>
+void Combine(Traffic* traffic, const Traffic& other, Operation operation) {
+  for (std::uint64_t Traffic::*field : {&Traffic::all_to_alls, &Traffic::prepares, &Traffic::rows_sent,
+                                        &Traffic::bytes_sent, &Traffic::rows_received, &Traffic::bytes_received}) {
+    traffic->*field = operation(traffic->*field, other.*field);
+  }
+  for (std::size_t i = 0; i < traffic->errors.size(); ++i) {
+    traffic->errors[i] = operation(traffic->errors[i], other.errors[i]);
+  }
+}
+
 }  // namespace
+
+Traffic& Traffic::operator+=(const Traffic& other) {
+  Combine(this, other, [](std::uint64_t a, std::uint64_t b) { return a + b; });
+  return *this;
+}
+
+Traffic& Traffic::operator-=(const Traffic& other) {
+  Combine(this, other, [](std::uint64_t a, std::uint64_t b) { return a - std::min(a, b); });
+  return *this;
+}
 
 const Clock* Clock::Real() {
   static const RealClock clock;
@@ -77,6 +100,17 @@ std::vector<DeviceInfo> Core::Devices() const {
   return devices;
 }
 
+std::vector<DeviceSnapshot> Core::Pools() const {
+  const MutexLock lock(&impl_->mutex);
+  return SnapshotDevices(impl_->leases);
+}
+
+void Core::SaveAgain() {
+  Deferred after;
+  const MutexLock lock(&impl_->mutex);
+  impl_->ChangedLocked(&after);
+}
+
 MemoryProvider* Core::Provider(absl::string_view device) const {
   const MutexLock lock(&impl_->mutex);
   const auto found = impl_->leases.FindDevice(device);
@@ -90,9 +124,6 @@ CoreSnapshot Core::Snapshot(const Caller& caller, std::uint64_t group_id) const 
     const MutexLock lock(&impl_->mutex);
     snapshot.time = impl_->clock->Now();
     snapshot.draining = impl_->draining;
-    snapshot.sessions_total = impl_->sessions_total;
-    snapshot.groups_total = impl_->groups_total;
-    snapshot.sessions_died_total = impl_->sessions_died_total;
     snapshot.devices = SnapshotDevices(impl_->leases);
     for (const auto& [id, session] : impl_->sessions) {
       if (!Visible(caller, session.info.identity.uid)) continue;
@@ -105,11 +136,19 @@ CoreSnapshot Core::Snapshot(const Caller& caller, std::uint64_t group_id) const 
     }
   }
   for (GroupToRead& group : groups) {
-    for (RankSnapshot& rank : group.snapshot.ranks) {
-      // Null until a client has handed it back to a daemon that was restarted.
-      if (group.control != nullptr) group.control->ReadRank(rank.rank, &rank);
+    // Null until a client has handed it back to a daemon that was restarted.
+    if (group.control != nullptr) {
+      for (RankSnapshot& rank : group.snapshot.ranks) group.control->ReadRank(rank.rank, &rank);
+      group.snapshot.traffic = group.control->ReadTraffic();
+      group.snapshot.traffic -= group.traffic_before;
     }
     snapshot.groups.push_back(std::move(group.snapshot));
+  }
+  const MutexLock lock(&impl_->mutex);
+  snapshot.counters = impl_->counters;
+  // What is gone by now is in counters.ended_groups, and must not count twice.
+  for (GroupSnapshot& group : snapshot.groups) {
+    if (!impl_->groups.contains(group.group.group_id)) group.traffic = {};
   }
   return snapshot;
 }

@@ -243,10 +243,58 @@ struct RankSnapshot {
   std::int64_t leased_bytes_peak = 0;
 };
 
+// What ranks moved and how it ended, summed up.
+struct Traffic {
+  std::uint64_t all_to_alls = 0;
+  std::uint64_t prepares = 0;
+  std::uint64_t rows_sent = 0;
+  std::uint64_t bytes_sent = 0;
+  std::uint64_t rows_received = 0;
+  std::uint64_t bytes_received = 0;
+  std::array<std::uint64_t, kernels::kStatusCodeCount> errors = {};
+
+  Traffic& operator+=(const Traffic& other);
+  // Not below zero: a rank can write what it likes into its own counters.
+  Traffic& operator-=(const Traffic& other);
+};
+
 struct GroupSnapshot {
   GroupInfo group;
   std::vector<RankSnapshot> ranks;
   std::int64_t control_bytes = 0;
+  // Of all ranks, those that have left too, since this daemon has the group.
+  Traffic traffic;
+};
+
+// The limits that a request can meet, by the name of the option where there is one.
+enum class Limit {
+  kSessions,
+  kGroups,
+  kBuffers,
+  kPool,
+  kSessionsOfUid,
+  kGroupsOfUid,
+  kWindowsOfUid,
+  kBuffersOfUid,
+  kBytesOfUid,
+  kDescriptorsOfUid,
+};
+inline constexpr std::array<absl::string_view, 10> kLimitNames = {"session_max",         "group_max",
+                                                                  "buffer_max",          "pool",
+                                                                  "session_max_per_uid", "group_max_per_uid",
+                                                                  "window_max_per_uid",  "buffer_max_per_uid",
+                                                                  "bytes_max_per_uid",   "descriptor_max_per_uid"};
+
+// What has happened since the start of the daemon.
+struct CoreCounters {
+  std::uint64_t sessions_total = 0;
+  std::uint64_t groups_total = 0;  // those that were completed
+  std::uint64_t sessions_died_total = 0;
+  std::uint64_t groups_dissolved_total = 0;  // before they were complete
+  // By AbortReason. A group that ranks had begun to leave when it ended otherwise counts for both.
+  std::array<std::uint64_t, 6> groups_ended_total = {};
+  std::array<std::uint64_t, kLimitNames.size()> refusals_total = {};  // by Limit
+  Traffic ended_groups;                                               // of groups that are gone
 };
 
 struct SessionSnapshot {
@@ -266,9 +314,7 @@ struct DeviceSnapshot {
 struct CoreSnapshot {
   absl::Time time;
   bool draining = false;
-  std::uint64_t sessions_total = 0;
-  std::uint64_t groups_total = 0;
-  std::uint64_t sessions_died_total = 0;
+  CoreCounters counters;
   std::vector<DeviceSnapshot> devices;
   std::vector<SessionSnapshot> sessions;
   std::vector<GroupSnapshot> groups;
@@ -296,6 +342,8 @@ class Core {
   Core& operator=(const Core&) = delete;
 
   [[nodiscard]] std::vector<DeviceInfo> Devices() const;
+  // What is leased of each device.
+  [[nodiscard]] std::vector<DeviceSnapshot> Pools() const;
   // The provider of a device, for health probes; null if unknown. Lives as long as the core.
   [[nodiscard]] MemoryProvider* Provider(absl::string_view device) const;
 
@@ -346,6 +394,8 @@ class Core {
   // For a daemon that hands over to the next: forgets everything and ends nothing. Calls that wait get UNAVAILABLE.
   void LetGo();
   [[nodiscard]] std::uint64_t state_id() const;
+  // Has the keeper save the state though nothing has changed, because it could not before.
+  void SaveAgain();
 
   // --- Buffers ---
   [[nodiscard]] absl::StatusOr<LeaseGrant> RegisterBuffer(const Caller& caller, std::uint64_t session_id,

@@ -33,6 +33,7 @@ void Core::Impl::DissolveLocked(Group* group, const absl::Status& status, Deferr
   for (int rank = 0; rank < group->options.world_size; ++rank) {
     if (group->members[Index(rank)].has_value()) FailJoinLocked(group, rank, status, after);
   }
+  ++counters.groups_dissolved_total;
   Log("group_dissolved", {{"group", absl::StrCat(group->group_id)}, {"why", std::string(status.message())}}, after);
   EraseGroupLocked(group, after);
 }
@@ -44,6 +45,10 @@ void Core::Impl::FreeNameLocked(const Group& group) {
 
 void Core::Impl::EraseGroupLocked(Group* group, Deferred* after) {
   FreeNameLocked(*group);
+  if (group->control != nullptr) {
+    Traffic traffic = group->control->ReadTraffic();
+    counters.ended_groups += (traffic -= group->traffic_before);
+  }
   after->Drop(std::move(group->control));
   leases.ForgetGroup(group->group_id);
   DropLocked(ControlKey(group->group_id), after);
@@ -58,6 +63,7 @@ void Core::Impl::EndGroupLocked(Group* group, EndReason reason, int rank, const 
   group->end_reason = reason;
   group->end_rank = rank;
   group->end_text = text;
+  ++counters.groups_ended_total[static_cast<std::size_t>(reason)];
   FreeNameLocked(*group);
   ChangedLocked(after);
   // A rank that leaves has ended its all-to-alls; those of the others that do not need it go on. Without the control

@@ -76,10 +76,14 @@ struct Core::Impl {
   absl::Status CheckNotDrainingLocked(absl::string_view what) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex);
 
   // --- quota.cc: RESOURCE_EXHAUSTED names the uid, what it holds and its limit ---
+  // Counts a refusal, and returns it.
+  absl::Status RefusedLocked(Limit limit, absl::Status status) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex);
   absl::Status CheckUidSessionsLocked(std::uint32_t uid) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex);
   absl::Status CheckUidGroupsLocked(std::uint32_t uid) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex);
   absl::Status CheckUidWindowsLocked(std::uint32_t uid) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex);
   absl::Status CheckUidDescriptorsLocked(std::uint32_t uid, int count) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex);
+  // For one thing more that holds a descriptor; counts a refusal.
+  absl::Status TakeUidDescriptorLocked(std::uint32_t uid) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex);
   // As LeaseTable::Reserve, within the limits of the uid.
   absl::StatusOr<Reservation> ReserveForUidLocked(Reservation wanted) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex);
 
@@ -190,9 +194,7 @@ struct Core::Impl {
   std::uint64_t next_session_id ABSL_GUARDED_BY(mutex) = 1;
   std::uint64_t next_group_id ABSL_GUARDED_BY(mutex) = 1;
   std::uint64_t next_pending_id ABSL_GUARDED_BY(mutex) = 1;
-  std::uint64_t sessions_total ABSL_GUARDED_BY(mutex) = 0;
-  std::uint64_t groups_total ABSL_GUARDED_BY(mutex) = 0;
-  std::uint64_t sessions_died_total ABSL_GUARDED_BY(mutex) = 0;
+  CoreCounters counters ABSL_GUARDED_BY(mutex);
   std::uint64_t state_id ABSL_GUARDED_BY(mutex);
   std::uint64_t change_count ABSL_GUARDED_BY(mutex) = 0;
   std::uint64_t saved_change ABSL_GUARDED_BY(mutex) = 0;

@@ -81,8 +81,9 @@ absl::StatusOr<Group*> Core::Impl::OpenGroupLocked(const Caller& caller, const J
     return group;
   }
   if (groups.size() >= static_cast<std::size_t>(options.group_max)) {
-    return absl::ResourceExhaustedError(absl::StrCat("group \"", join.name, "\": the daemon has ", groups.size(),
-                                                     " groups; its limit is ", options.group_max));
+    return RefusedLocked(Limit::kGroups, absl::ResourceExhaustedError(
+                                             absl::StrCat("group \"", join.name, "\": the daemon has ", groups.size(),
+                                                          " groups; its limit is ", options.group_max)));
   }
   A8A_RETURN_IF_ERROR(CheckUidGroupsLocked(caller.identity.uid));
   const std::uint64_t group_id = next_group_id++;
@@ -210,7 +211,7 @@ absl::Status Core::Impl::MakeReadyLocked(Group* group, Batch* batch, std::shared
   KeepLocked(ControlKey(group->group_id), group->control, after);
   group->state = GroupState::kReady;
   group->completing = false;
-  ++groups_total;
+  ++counters.groups_total;
   for (auto& member : group->members) {
     pending.erase(member->pending_id);
     member->pending_id = 0;

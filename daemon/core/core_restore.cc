@@ -230,9 +230,9 @@ CoreState Core::Impl::ExportLocked() {
   state.next_group_id = next_group_id;
   state.next_buffer_id = leases.next_buffer_id();
   state.next_generation = leases.next_generation();
-  state.sessions_total = sessions_total;
-  state.groups_total = groups_total;
-  state.sessions_died_total = sessions_died_total;
+  state.sessions_total = counters.sessions_total;
+  state.groups_total = counters.groups_total;
+  state.sessions_died_total = counters.sessions_died_total;
   std::map<std::string, std::string> uuids;
   for (const PoolDevice& device : leases.devices()) {
     const DeviceInfo& info = device.provider->device();
@@ -263,6 +263,7 @@ std::uint64_t Core::state_id() const {
 
 void Core::Impl::SetControlLocked(Group* group, std::shared_ptr<ControlSegment> control) {
   group->control = std::move(control);
+  group->traffic_before = group->control->ReadTraffic();
   if (group->state != GroupState::kAborted) return;
   if (group->end_reason != EndReason::kRankLeft) {
     group->control->Abort(group->end_reason, group->end_rank);
@@ -313,9 +314,9 @@ void Core::Impl::RestoreCountersLocked(const CoreState& state) {
   next_session_id = state.next_session_id;
   next_group_id = state.next_group_id;
   leases.RestoreIds(state.next_buffer_id, state.next_generation);
-  sessions_total = state.sessions_total;
-  groups_total = state.groups_total;
-  sessions_died_total = state.sessions_died_total;
+  counters.sessions_total = state.sessions_total;
+  counters.groups_total = state.groups_total;
+  counters.sessions_died_total = state.sessions_died_total;
   for (const DeviceState& device : state.devices) {
     PoolDevice* const found = leases.FindRecorded(device.name, device.uuid);
     if (found != nullptr) leases.RestoreDevicePeak(found, device.leased_bytes_peak);

@@ -98,8 +98,9 @@ absl::StatusOr<SessionInfo> Core::Attach(const Caller& caller, absl::string_view
   A8A_RETURN_IF_ERROR(impl_->CheckNotDrainingLocked("sessions"));
   if (impl_->let_go) return absl::UnavailableError("the daemon restarts; try again");
   if (impl_->sessions.size() >= static_cast<std::size_t>(impl_->options.session_max)) {
-    return absl::ResourceExhaustedError(absl::StrCat("the daemon has ", impl_->sessions.size(),
-                                                     " sessions; its limit is ", impl_->options.session_max));
+    return impl_->RefusedLocked(Limit::kSessions, absl::ResourceExhaustedError(absl::StrCat(
+                                                      "the daemon has ", impl_->sessions.size(),
+                                                      " sessions; its limit is ", impl_->options.session_max)));
   }
   A8A_RETURN_IF_ERROR(impl_->CheckUidSessionsLocked(caller.identity.uid));
   Session session;
@@ -110,7 +111,7 @@ absl::StatusOr<SessionInfo> Core::Attach(const Caller& caller, absl::string_view
   if (sink != nullptr) session.outbox = std::make_shared<Outbox>(std::move(sink));
   SessionInfo info = session.info;
   impl_->sessions.emplace(info.session_id, std::move(session));
-  ++impl_->sessions_total;
+  ++impl_->counters.sessions_total;
   impl_->ChangedLocked(&after);
   impl_->Log("session_attached",
              {{"session", absl::StrCat(info.session_id)},
@@ -163,7 +164,7 @@ absl::Status Core::Detach(const Caller& caller, std::uint64_t session_id) {
 
 void Core::Impl::EndDeadSessionLocked(std::uint64_t session_id, absl::string_view event, Deferred* after) {
   if (!sessions.contains(session_id)) return;
-  ++sessions_died_total;
+  ++counters.sessions_died_total;
   Log(event, {{"session", absl::StrCat(session_id)}}, after);
   EndSessionLocked(session_id, EndReason::kRankDied,
                    absl::UnavailableError(absl::StrCat("the process of session ", session_id, " has ended")), after);

@@ -57,6 +57,7 @@ struct Group {
   std::vector<std::optional<Member>> members;  // [r]
   std::shared_ptr<ControlSegment> control;     // once ready; null again until handed back to a later daemon
   FileId control_file;
+  Traffic traffic_before;  // what `control` said when this daemon got it
   std::map<std::string, GroupWindow> forming_windows;
   std::map<int, GroupWindow> windows;
   EndReason end_reason = EndReason::kRankDied;  // with end_rank, once aborted

@@ -45,9 +45,13 @@ std::int64_t LeaseTable::RoundUp(const PoolDevice& device, std::int64_t size_byt
   return (size_bytes + granularity - 1) / granularity * granularity;
 }
 
+bool LeaseTable::full() const {
+  return leases_.size() + static_cast<std::size_t>(reserved_count_) >= static_cast<std::size_t>(buffer_max_);
+}
+
 absl::StatusOr<Reservation> LeaseTable::Reserve(Reservation wanted) {
   const DeviceInfo& info = wanted.device->provider->device();
-  if (leases_.size() + static_cast<std::size_t>(reserved_count_) >= static_cast<std::size_t>(buffer_max_)) {
+  if (full()) {
     return absl::ResourceExhaustedError(
         absl::StrCat("buffer \"", wanted.name, "\": the daemon has ", buffer_max_, " buffers, its limit"));
   }

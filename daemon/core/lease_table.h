@@ -77,6 +77,8 @@ class LeaseTable {
   // Counts `wanted.size_bytes`, rounded up, on device, session and uid. RESOURCE_EXHAUSTED: pool limit or table is
   // full.
   [[nodiscard]] absl::StatusOr<Reservation> Reserve(Reservation wanted);
+  // Whether the table has as many leases and reservations as it may.
+  [[nodiscard]] bool full() const;
   void Unreserve(const Reservation& reservation);
   // Turns a reservation into a lease. The reference is valid until Erase.
   Lease& Commit(const Reservation& reservation, std::shared_ptr<Allocation> allocation);

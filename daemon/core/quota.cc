@@ -1,6 +1,8 @@
 // What one uid may hold. Nothing is kept for it: sessions and groups are counted when one more is asked for, hundreds
 // at most, and leases by the lease table, so that whatever fills the tables is within the quotas at once.
 #include <algorithm>
+#include <string>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "daemon/core/core_impl.h"
@@ -36,24 +38,35 @@ std::int64_t WindowCount(const std::map<std::uint64_t, Group>& groups, std::uint
 
 }  // namespace
 
+absl::Status Core::Impl::RefusedLocked(Limit limit, absl::Status status) {
+  ++counters.refusals_total[static_cast<std::size_t>(limit)];
+  return status;
+}
+
 absl::Status Core::Impl::CheckUidSessionsLocked(std::uint32_t uid) {
   const int limit = options.policy().uid_limits.session_max;
   const int count = SessionCount(sessions, uid);
-  if (count >= limit) return UidExhausted(uid, count, "sessions", limit, "session_max_per_uid");
-  return CheckUidDescriptorsLocked(uid, 1);
+  if (count >= limit) {
+    return RefusedLocked(Limit::kSessionsOfUid, UidExhausted(uid, count, "sessions", limit, "session_max_per_uid"));
+  }
+  return TakeUidDescriptorLocked(uid);
 }
 
 absl::Status Core::Impl::CheckUidGroupsLocked(std::uint32_t uid) {
   const int limit = options.policy().uid_limits.group_max;
   const int count = GroupCount(groups, uid);
-  if (count >= limit) return UidExhausted(uid, count, "groups", limit, "group_max_per_uid");
-  return CheckUidDescriptorsLocked(uid, 1);
+  if (count >= limit) {
+    return RefusedLocked(Limit::kGroupsOfUid, UidExhausted(uid, count, "groups", limit, "group_max_per_uid"));
+  }
+  return TakeUidDescriptorLocked(uid);
 }
 
 absl::Status Core::Impl::CheckUidWindowsLocked(std::uint32_t uid) {
   const int limit = options.policy().uid_limits.window_max;
   const std::int64_t count = WindowCount(groups, uid);
-  if (count >= limit) return UidExhausted(uid, count, "windows", limit, "window_max_per_uid");
+  if (count >= limit) {
+    return RefusedLocked(Limit::kWindowsOfUid, UidExhausted(uid, count, "windows", limit, "window_max_per_uid"));
+  }
   return absl::OkStatus();
 }
 
@@ -66,22 +79,31 @@ absl::Status Core::Impl::CheckUidDescriptorsLocked(std::uint32_t uid, int count)
                       "descriptor_max_per_uid, or half of RLIMIT_NOFILE");
 }
 
+absl::Status Core::Impl::TakeUidDescriptorLocked(std::uint32_t uid) {
+  absl::Status status = CheckUidDescriptorsLocked(uid, 1);
+  return status.ok() ? status : RefusedLocked(Limit::kDescriptorsOfUid, std::move(status));
+}
+
 absl::StatusOr<Reservation> Core::Impl::ReserveForUidLocked(Reservation wanted) {
   const UidLimits limits = options.policy().uid_limits;
   const std::int64_t count = leases.UidLeaseCount(wanted.uid);
   if (count >= limits.buffer_max) {
-    return UidExhausted(wanted.uid, count, "buffers", limits.buffer_max, "buffer_max_per_uid");
+    return RefusedLocked(Limit::kBuffersOfUid,
+                         UidExhausted(wanted.uid, count, "buffers", limits.buffer_max, "buffer_max_per_uid"));
   }
   const std::int64_t held = leases.UidAccount(*wanted.device, wanted.uid).bytes;
   const std::int64_t size_bytes = LeaseTable::RoundUp(*wanted.device, wanted.size_bytes);
   if (limits.device_bytes_max != 0 && size_bytes > limits.device_bytes_max - held) {
-    return UidExhausted(
-        wanted.uid, held,
-        absl::StrCat("bytes of device ", wanted.device->provider->device().name, " and wants ", size_bytes, " more"),
-        limits.device_bytes_max, "bytes_max_per_uid");
+    const std::string what =
+        absl::StrCat("bytes of device ", wanted.device->provider->device().name, " and wants ", size_bytes, " more");
+    return RefusedLocked(Limit::kBytesOfUid,
+                         UidExhausted(wanted.uid, held, what, limits.device_bytes_max, "bytes_max_per_uid"));
   }
-  A8A_RETURN_IF_ERROR(CheckUidDescriptorsLocked(wanted.uid, 1));
-  return leases.Reserve(std::move(wanted));
+  A8A_RETURN_IF_ERROR(TakeUidDescriptorLocked(wanted.uid));
+  const bool buffers_left = !leases.full();
+  absl::StatusOr<Reservation> reserved = leases.Reserve(std::move(wanted));
+  if (reserved.ok()) return reserved;
+  return RefusedLocked(buffers_left ? Limit::kPool : Limit::kBuffers, reserved.status());
 }
 
 absl::Status Core::CheckDescriptors(std::uint32_t uid, int count) const {

@@ -83,7 +83,8 @@ void AddViews(CLI::App* app, Options* options) {
   CLI::App* top = AddView(app, "top", "Live: rates, wait shares and the slowest rank of each group", options);
   AddGroupFlag(top, options);
   AddView(app, "health", "What health probes are told", options)
-      ->add_option("NAME", options->health_name, "Only this name: a service, device/DEVICE; all if none is given");
+      ->add_option("NAME", options->health_name,
+                   "Only this name: a service, device/DEVICE, part/PART; all if none is given");
   AddView(app, "doctor", "Look for what is wrong on this machine, and say how to mend it", options);
 }
 

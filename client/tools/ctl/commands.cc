@@ -75,6 +75,7 @@ std::vector<std::string> HealthNames(const v1::Stats& stats) {
   }
   for (const v1::DeviceStats& device : stats.devices())
     names.push_back(absl::StrCat("device/", device.device().name()));
+  for (const char* part : {"descriptors", "fd.sock", "loops", "state"}) names.push_back(absl::StrCat("part/", part));
   return names;
 }
 

@@ -91,7 +91,8 @@ Finding HealthFinding(Daemon* daemon, const v1::Stats& stats) {
   for (const v1::DeviceStats& device : stats.devices()) {
     if (!device.healthy()) absl::StrAppend(&text, "; device ", device.device().name(), " is unhealthy");
   }
-  return {"health", Verdict::kFailed, text, "the daemon's log names the reason (device_unhealthy)"};
+  return {"health", Verdict::kFailed, text,
+          "a8actl health names the part, the daemon's log the reason (device_unhealthy, part_unhealthy)"};
 }
 
 Finding Pool(const v1::DeviceStats& device) {

@@ -2,12 +2,19 @@
 // log or the exit status says, that the daemon goes on, and that nothing is left behind.
 //
 // A new failpoint (daemon/failpoint.h) goes into one of the tables; EveryFailpointIsWalked fails until it is there.
+#include <arpa/inet.h>
+#include <netinet/in.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+
+#include <algorithm>
 #include <cerrno>
 #include <climits>
 #include <filesystem>
 #include <fstream>
 #include <set>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -31,6 +38,23 @@ constexpr int kAlways = INT_MAX;
 constexpr int kExitOk = 0;
 constexpr int kExitFailure = 1;
 constexpr int kExitUsage = 2;
+
+// A port that nobody listened on a moment ago.
+int FreePort() {
+  const UniqueFd socket(::socket(AF_INET, SOCK_STREAM, 0));
+  sockaddr_in address = {};
+  address.sin_family = AF_INET;
+  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  socklen_t size_bytes = sizeof(address);
+  A8A_CHECK(::bind(socket.get(), reinterpret_cast<const sockaddr*>(&address), size_bytes) == 0, "no free port");
+  ::getsockname(socket.get(), reinterpret_cast<sockaddr*>(&address), &size_bytes);
+  return ntohs(address.sin_port);
+}
+
+std::string MetricsPortFlag() {
+  static const int port = FreePort();
+  return absl::StrCat("--metrics-port=", port);
+}
 
 // --- Starts ---
 
@@ -82,6 +106,9 @@ const std::vector<StartCase>& StartCases() {
       {{{"runtime_dir.lchown", EPERM}}, kExitFailure, "to group 0", {"--socket-group=0"}},
       {{{"runtime_dir.chmod", EPERM}}, kExitFailure, "cannot chmod"},
       {{{"runtime_dir.listen", EADDRINUSE}}, kExitFailure, "cannot listen"},
+      {{{"http_server.socket", EMFILE}}, kExitFailure, "cannot make a socket for 127.0.0.1", {MetricsPortFlag()}},
+      {{{"http_server.bind", EADDRINUSE}}, kExitFailure, "cannot bind 127.0.0.1", {MetricsPortFlag()}},
+      {{{"http_server.listen", EADDRINUSE}}, kExitFailure, "cannot listen on 127.0.0.1", {MetricsPortFlag()}},
       {{{"epoll_thread.create", EMFILE}}, kExitFailure, "cannot make an epoll set"},
       {{{"epoll_thread.eventfd", EMFILE}}, kExitFailure, "cannot make an eventfd"},
       {{{"epoll_thread.add", ENOSPC}}, kExitFailure, "cannot watch descriptor"},
@@ -105,6 +132,7 @@ const std::vector<Fault>& HarmlessAtStart() {
       {"acceptor.open_reserve", EMFILE, 0, 2},
       {"runtime_dir.fstat_lock", EIO},
       {"accept_loop.getrlimit", EPERM, 0, kAlways},
+      {"http_server.setsockopt", EPERM},
       {"service_manager.listen_fds", EIO},
       {"service_manager.notify", ENOENT},
       {"service_manager.notify_with_fds", ENOENT},
@@ -396,7 +424,7 @@ class FailpointTest : public DaemonTest {
 
   // What a daemon holds that has no client but this test's.
   std::map<std::string, long> IdleFootprint() {
-    constexpr long kIdleSockets = 3;  // two that listen, and client_'s connection
+    constexpr long kIdleSockets = 4;  // three that listen, and client_'s connection
     std::map<std::string, long> footprint;
     EXPECT_TRUE(Eventually([&] {
       footprint = Footprint(*daemon_, *client_);
@@ -436,9 +464,10 @@ class FailpointTest : public DaemonTest {
   }
   void ExpectWholeLife(const std::string& device) { ExpectOutcome(LifeCase(), LiveWholeLife(*daemon_, device)); }
 
-  bool Healthy(const std::string& device) const {
-    return client_->Health(absl::StrCat("device/", device)) == grpc::health::v1::HealthCheckResponse::SERVING;
+  bool Serving(const std::string& name) const {
+    return client_->Health(name) == grpc::health::v1::HealthCheckResponse::SERVING;
   }
+  bool Healthy(const std::string& device) const { return Serving(absl::StrCat("device/", device)); }
   // `fail` makes probes fail, `mend` ends that.
   void ExpectUnhealthyMeanwhile(const std::string& device, const char* log, const std::function<void()>& fail,
                                 const std::function<void()>& mend) {
@@ -490,7 +519,7 @@ TEST_F(FailpointTest, AStartGoesOnWithoutWhatItCanDoWithout) {
   for (const Fault& fault : HarmlessAtStart()) {
     SCOPED_TRACE(fault.failpoint);
     board_.Order({fault});
-    StartDaemon({ConfigFlag()});
+    StartDaemon({ConfigFlag(), MetricsPortFlag()});
 
     ExpectWholeLife("host");
     EXPECT_TRUE(board_.AllFired());
@@ -524,7 +553,8 @@ TEST_F(FailpointTest, AStartWithPassedSocketsThatFailsSaysWhyAndLeavesThem) {
 
 TEST_F(FailpointTest, ASelfProbeThatFailsIsLoggedAndTheNextOneWorks) {
   ::setenv("WATCHDOG_USEC", "2000000", /*overwrite=*/1);
-  StartDaemon({ConfigFlag()});
+  // Health makes these calls too, and would take the failures.
+  StartDaemon({ConfigFlag(), "--health-interval=1h"});
   ::unsetenv("WATCHDOG_USEC");
   for (const SelfProbeCase& expected : SelfProbeCases()) {
     SCOPED_TRACE(expected.fault.failpoint);
@@ -658,9 +688,82 @@ TEST_F(FailpointTest, AFailedCallFailsOneRequestOnANumaNode) {
 }
 
 TEST_F(FailpointTest, AFailedProbeMakesTheDeviceUnhealthyUntilOneSucceeds) {
-  StartDaemon({"--health-interval=50ms"});
+  // Checks make connections, which shall be gone now and then.
+  StartDaemon({"--health-interval=400ms"});
 
   WalkProbes(ProbeCases(), "host");
+}
+
+TEST_F(FailpointTest, APartOfTheDaemonThatFailsIsNamedByHealthUntilItWorks) {
+  struct PartCase {
+    Fault fault;
+    const char* name;
+    std::vector<const char*> services;
+    const char* log;
+  };
+  const char* const kBuffers = "a8a.v1.BufferService";
+  const char* const kSessions = "a8a.v1.SessionService";
+  const char* const kAdmin = "a8a.v1.AdminService";
+  const std::vector<PartCase> cases = {
+      {{"server.dup_to_try", EMFILE, 0, kAlways}, "part/descriptors", {kBuffers, kSessions}, "no descriptor left"},
+      {{"state_file.create", ENOSPC, 0, kAlways}, "part/state", {}, "part=state reason=\"cannot create"},
+      {{"state_file.write", ENOSPC, 0, kAlways}, "part/state", {}, "part=state reason=\"cannot write"},
+      {{"self_probe.connect", ECONNREFUSED, 0, kAlways}, "part/fd.sock", {kBuffers, kAdmin}, "cannot connect to"},
+  };
+  StartDaemon({"--health-interval=400ms"});
+  for (const PartCase& expected : cases) {
+    SCOPED_TRACE(expected.fault.failpoint);
+    EXPECT_TRUE(Eventually([&] { return Serving("") && Serving(expected.name); }));
+
+    board_.Order({expected.fault});
+
+    EXPECT_TRUE(Eventually([&] { return !Serving(expected.name) && !Serving(""); }));
+    for (const std::string service : {kBuffers, kSessions, kAdmin}) {
+      const bool named = std::count(expected.services.begin(), expected.services.end(), service) > 0;
+      EXPECT_TRUE(!named || Eventually([&] { return !Serving(service); })) << service;
+    }
+    EXPECT_TRUE(daemon_->WaitForLog(expected.log)) << daemon_->log();
+    board_.Withdraw();
+    EXPECT_TRUE(Eventually([&] { return Serving("") && Serving(expected.name); }));
+  }
+}
+
+// What comes over the metrics' socket until it is closed; `connections` others are made first and say nothing.
+std::string Scrape(const std::string& path, int connections) {
+  std::vector<UniqueFd> sockets;
+  sockaddr_un address = {};
+  address.sun_family = AF_UNIX;
+  path.copy(address.sun_path, sizeof(address.sun_path) - 1);
+  for (int i = 0; i <= connections; ++i) {
+    sockets.emplace_back(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+    if (::connect(sockets.back().get(), reinterpret_cast<const sockaddr*>(&address), sizeof(address)) != 0) return "";
+  }
+  constexpr std::string_view kRequest = "GET /metrics HTTP/1.1\r\nHost: a8a\r\n\r\n";
+  if (::send(sockets.back().get(), kRequest.data(), kRequest.size(), MSG_NOSIGNAL) < 0) return "";
+  std::string page;
+  char chunk[4096];
+  for (ssize_t count = 0; (count = ::recv(sockets.back().get(), chunk, sizeof(chunk), 0)) > 0;) {
+    page.append(chunk, static_cast<std::size_t>(count));
+  }
+  return page;
+}
+
+TEST_F(FailpointTest, AScrapeGoesOnWithoutWhatItCanDoWithout) {
+  StartDaemon({});
+  const std::string path = daemon_->runtime_dir() + "/metrics.sock";
+  ASSERT_THAT(Scrape(path, 0), HasSubstr("\nprocess_max_fds "));
+
+  board_.Order({{"process_families.getrlimit", EPERM}});
+  const std::string page = Scrape(path, 0);
+  EXPECT_TRUE(board_.AllFired());
+  EXPECT_THAT(page, HasSubstr("\nprocess_open_fds "));
+  EXPECT_FALSE(absl::StrContains(page, "process_max_fds"));
+
+  // More than the sixteen that may be open: the oldest are ended.
+  board_.Order({{"http_server.shutdown", ENOTCONN}});
+  static_cast<void>(Scrape(path, 20));
+  EXPECT_TRUE(board_.AllFired());
+  EXPECT_THAT(Scrape(path, 20), HasSubstr("\nprocess_max_fds "));
 }
 
 // With the fake driver instead of libcuda.so.1.
@@ -727,7 +830,7 @@ TEST_F(CudaFailpointTest, ADriverWithoutDescriptorsIsOutOfDescriptors) {
 }
 
 TEST_F(CudaFailpointTest, AFailedProbeMakesTheDeviceUnhealthyUntilOneSucceeds) {
-  StartCudaDaemon("50ms");
+  StartCudaDaemon("400ms");
   WalkProbes(CudaProbeCases(), "cuda:0");
   for (const DriverCase& expected : DriverCases()) {
     if (expected.step != std::string("probe")) continue;
@@ -738,8 +841,11 @@ TEST_F(CudaFailpointTest, AFailedProbeMakesTheDeviceUnhealthyUntilOneSucceeds) {
 }
 
 std::set<std::string> WalkedFailpoints() {
-  // The last takes a flood of 2048 refusals to reach, and nothing depends on what it returns.
-  std::set<std::string> walked = {"cuda_memory.dup_to_try", "process_watcher.dup", "connection_registry.shutdown"};
+  // Those of tests of their own. connection_registry.shutdown takes a flood of 2048 refusals to reach, and nothing
+  // depends on what it and state_file.unlink_probe return.
+  std::set<std::string> walked = {"cuda_memory.dup_to_try",     "process_watcher.dup",  "connection_registry.shutdown",
+                                  "process_families.getrlimit", "http_server.shutdown", "server.dup_to_try",
+                                  "state_file.unlink_probe"};
   for (const StartCase& start : StartCases()) {
     for (const Fault& fault : start.faults) walked.insert(fault.failpoint);
   }

@@ -1,13 +1,23 @@
 // grpc.health.v1 and server reflection as stock clients use them.
 #include <google/protobuf/descriptor.pb.h>
+#include <sys/ptrace.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
 
+#include <cerrno>
+#include <cstring>
+#include <filesystem>
+#include <fstream>
 #include <memory>
 #include <set>
 #include <string>
+#include <utility>
 #include <vector>
 
+#include "absl/strings/str_cat.h"
 #include "reflection.grpc.pb.h"
 #include "tests/integration/daemon/daemon_fixture.h"
+#include "tests/support/eventually.h"
 
 namespace a8a::testing {
 namespace {
@@ -94,6 +104,117 @@ TEST_F(HealthTest, AWatchSeesTheStopAndDoesNotHoldItUp) {
 
 TEST_F(HealthTest, AWatchOfAnUnknownNameSaysSo) {
   EXPECT_EQ(Watch(client_->health.get(), "nonsense").Next(), HealthCheckResponse::SERVICE_UNKNOWN);
+}
+
+// What can be wrong with a daemon, and which name says so; faults that take a failing system call or driver are in
+// failpoint_walk_test.cc.
+class HealthCatalogueTest : public DaemonTest {
+ protected:
+  HealthCatalogueTest() { flags_ = {"--health-interval=400ms", "--host-pool-bytes=1MiB"}; }
+
+  bool Serving(const std::string& name) { return client_->Health(name) == HealthCheckResponse::SERVING; }
+  void ExpectServing(const std::vector<std::string>& names) {
+    for (const std::string& name : names) EXPECT_TRUE(Eventually([&] { return Serving(name); })) << name;
+  }
+  // `names` turn and `others` do not; `log` says why.
+  void ExpectNotServing(const std::vector<std::string>& names, const std::vector<std::string>& others,
+                        const std::string& log) {
+    for (const std::string& name : names) EXPECT_TRUE(Eventually([&] { return !Serving(name); })) << name;
+    for (const std::string& name : others) EXPECT_TRUE(Eventually([&] { return Serving(name); })) << name;
+    EXPECT_TRUE(daemon_->WaitForLog(log)) << daemon_->log();
+  }
+  rlim_t LowestFreeDescriptor() const {
+    rlim_t number = 0;
+    while (std::filesystem::is_symlink(absl::StrCat("/proc/", daemon_->pid(), "/fd/", number))) ++number;
+    return number;
+  }
+  // A thread of the daemon by its name; 0 if there is none.
+  pid_t Thread(const std::string& wanted) const {
+    const std::string tasks = absl::StrCat("/proc/", daemon_->pid(), "/task");
+    for (const auto& task : std::filesystem::directory_iterator(tasks)) {
+      std::string name;
+      std::getline(std::ifstream(task.path() / "comm"), name);
+      if (name == wanted) return std::stoi(task.path().filename().string());
+    }
+    return 0;
+  }
+};
+
+const std::vector<std::string>& Parts() {
+  static const auto* const parts =
+      new std::vector<std::string>{"part/descriptors", "part/fd.sock", "part/loops", "part/state"};
+  return *parts;
+}
+
+TEST_F(HealthCatalogueTest, EveryPartServesFromTheStart) { ExpectServing(Parts()); }
+
+TEST_F(HealthCatalogueTest, AFullPool) {
+  const std::unique_ptr<Session> session = client_->Attach();
+  const v1::RegisterBufferResponse half = MustRegisterBuffer(session->id(), 512 << 10);
+  ExpectServing({"device/host", ""});
+  const v1::RegisterBufferResponse rest = MustRegisterBuffer(session->id(), 512 << 10);
+
+  ExpectNotServing({"device/host", "a8a.v1.BufferService", "a8a.v1.GroupService", ""},
+                   {"a8a.v1.SessionService", "a8a.v1.StatService", "a8a.v1.AdminService", "part/loops"},
+                   "device_unhealthy device=host reason=\"the pool is full: 1048576 bytes of its limit of 1048576");
+
+  v1::ReleaseBufferRequest request;
+  v1::ReleaseBufferResponse response;
+  request.set_session_id(session->id());
+  request.set_buffer_id(rest.buffer().buffer_id());
+  request.set_generation(rest.buffer().generation());
+  ASSERT_THAT(Call(client_->buffer.get(), &v1::BufferService::Stub::ReleaseBuffer, request, &response), IsOk());
+  ExpectServing(Names());
+}
+
+TEST_F(HealthCatalogueTest, AnFdSocketThatNobodyReaches) {
+  const std::string path = daemon_->fd_socket_path();
+  std::filesystem::rename(path, path + ".away");
+
+  ExpectNotServing({"part/fd.sock", "a8a.v1.BufferService", "a8a.v1.GroupService", ""},
+                   {"a8a.v1.AdminService", "device/host", "part/loops"}, "part_unhealthy part=fd.sock reason=");
+
+  std::filesystem::rename(path + ".away", path);
+  ExpectServing(Names());
+  ExpectServing(Parts());
+}
+
+TEST_F(HealthCatalogueTest, NoDescriptorLeft) {
+  rlimit before = {};
+  ASSERT_EQ(::prlimit(daemon_->pid(), RLIMIT_NOFILE, nullptr, &before), 0);
+  // Down to the lowest number that is free; again, since some are free only for a moment.
+  EXPECT_TRUE(Eventually([&] {
+    const rlimit none = {.rlim_cur = LowestFreeDescriptor(), .rlim_max = before.rlim_max};
+    return ::prlimit(daemon_->pid(), RLIMIT_NOFILE, &none, nullptr) == 0 && !Serving("part/descriptors");
+  }));
+
+  ExpectNotServing({"part/descriptors", "device/host", "a8a.v1.SessionService", "a8a.v1.GroupService", ""},
+                   {"a8a.v1.StatService", "a8a.v1.AdminService"}, "part_unhealthy part=descriptors reason=");
+
+  ASSERT_EQ(::prlimit(daemon_->pid(), RLIMIT_NOFILE, &before, nullptr), 0);
+  ExpectServing(Names());
+  ExpectServing(Parts());
+}
+
+// By a tracer, since a signal would stop all threads.
+TEST_F(HealthCatalogueTest, ALoopThatStandsStill) {
+  for (const auto& [thread, name] : std::vector<std::pair<std::string, std::string>>{
+           {"a8a-timers", "part/loops"}, {"a8a-accept", "part/loops"}, {"a8a-fd", "part/fd.sock"}}) {
+    SCOPED_TRACE(thread);
+    ExpectServing(Parts());
+    const pid_t tid = Thread(thread);
+    ASSERT_NE(tid, 0);
+    if (::ptrace(PTRACE_SEIZE, tid, nullptr, nullptr) != 0) GTEST_SKIP() << "no ptrace here: " << std::strerror(errno);
+    ASSERT_EQ(::ptrace(PTRACE_INTERRUPT, tid, nullptr, nullptr), 0);
+    ASSERT_EQ(::waitpid(tid, nullptr, __WALL), tid);
+
+    ExpectNotServing({name, "a8a.v1.BufferService", ""}, {"part/descriptors"},
+                     absl::StrCat("part_unhealthy part=", name.substr(name.find('/') + 1), " reason="));
+
+    ASSERT_EQ(::ptrace(PTRACE_DETACH, tid, nullptr, nullptr), 0);
+    ExpectServing(Names());
+    ExpectServing(Parts());
+  }
 }
 
 class ReflectionTest : public DaemonTest {

@@ -53,6 +53,24 @@ if sys.argv[3] == "252" and reasons - left:
     sys.exit(f"FAIL: deploy/README.md has reasons for what is not left: {sorted(reasons - left)}")
 PYTHON
 
+# With the drop-in that lets metrics out on a port: still clean, and the port can be made.
+dropin=$directory/usr/share/a8a/metrics-port.conf
+[ -f "$dropin" ] || fail "$dropin was not installed"
+install -D -m 644 "$dropin" "$units/a8a.service.d/metrics-port.conf"
+said=$(systemd-analyze verify "$units/a8a.service" 2>&1) || fail "verify with the drop-in: $said"
+[ -z "$said" ] || fail "verify with the drop-in: $said"
+systemd-analyze security --offline=yes --json=short "$units/a8a.service" >"$directory/exposure-port.json"
+python3 - "$directory/exposure.json" "$directory/exposure-port.json" <<'PYTHON'
+import json, sys
+
+before, after = ({line["name"]: line["set"] for line in json.load(open(path))} for path in sys.argv[1:])
+given_up = {name for name in before if before[name] and not after[name]}
+# The second by its exception for localhost.
+if given_up != {"PrivateNetwork=", "IPAddressDeny=", "RestrictAddressFamilies=~AF_(INET|INET6)"}:
+    sys.exit(f"FAIL: metrics-port.conf gives up {sorted(given_up)}")
+PYTHON
+rm -r "$units/a8a.service.d"
+
 mkdir -p "$directory/root/etc"
 systemd-sysusers --root="$directory/root" "$users" >/dev/null || fail "systemd-sysusers refuses a8a.conf"
 grep -q '^a8a:.*:/usr/sbin/nologin$' "$directory/root/etc/passwd" || fail "no user a8a"

@@ -75,7 +75,7 @@ TEST_F(CoreGroupsTest, TheLastRankCompletesTheGroupForAll) {
   }
   EXPECT_EQ(first.grant().group.ranks[2].session_id, sessions[2].id);
   EXPECT_EQ(SessionBytes(sessions[0]), FlagsBytes(3, 2));
-  EXPECT_EQ(Everything().groups_total, 1U);
+  EXPECT_EQ(Everything().counters.groups_total, 1U);
 }
 
 TEST_F(CoreGroupsTest, EveryRankCanRedeemEveryTicketOfItsGrant) {
@@ -397,6 +397,29 @@ TEST_F(CoreGroupsTest, CallbacksMayCallBackIntoTheCore) {
 
   EXPECT_THAT(left, IsOk());
   EXPECT_THAT(Everything().groups, IsEmpty());
+}
+
+TEST_F(CoreGroupsTest, TrafficOfAGroupThatIsGoneStaysInTheTotal) {
+  const Attached session = Attach(1);
+  const auto join = Join(session, RankOf(0, 1));
+  kernels::GroupControl* control = MapControl(session, join.grant().control);
+  ASSERT_NE(control, nullptr);
+  const kernels::ControlLayout layout = {.world_size = 1, .channel_count = 2};
+  auto* channel =
+      reinterpret_cast<kernels::ChannelControl*>(reinterpret_cast<std::byte*>(control) + layout.ChannelOffset(0, 1));
+  channel->epoch = 1;
+  channel->all_to_alls = 5;
+  channel->errors[4] = 2;
+  ASSERT_THAT(Everything().groups, SizeIs(1));
+  EXPECT_EQ(Everything().groups[0].traffic.all_to_alls, 5U);
+  EXPECT_EQ(Everything().counters.ended_groups.all_to_alls, 0U);
+
+  ASSERT_THAT(core_->LeaveGroup(session.caller, session.id, join.grant().group.group_id), IsOk());
+
+  const CoreCounters counters = Everything().counters;
+  EXPECT_EQ(counters.ended_groups.all_to_alls, 5U);
+  EXPECT_EQ(counters.ended_groups.errors[4], 2U);
+  EXPECT_EQ(counters.groups_ended_total[static_cast<std::size_t>(EndReason::kRankLeft)], 1U);
 }
 
 TEST_F(CoreGroupsTest, StatsReadTheCountersThatARankWrote) {

@@ -46,6 +46,10 @@ TEST_F(CoreQuotaTest, Sessions) {
   ExpectRefused("uid 1000 has 2 sessions; its limit is 2 (session_max_per_uid)",
                 [&](std::uint32_t uid) { return core_->Attach(Process(3, uid), "test", nullptr).status(); });
 
+  const CoreSnapshot snapshot = core_->Snapshot(Administrator(), /*group_id=*/0);
+  EXPECT_GT(snapshot.counters.refusals_total[static_cast<std::size_t>(Limit::kSessionsOfUid)], 0U);
+  EXPECT_EQ(snapshot.counters.refusals_total[static_cast<std::size_t>(Limit::kSessions)], 0U);
+
   EXPECT_THAT(core_->Detach(first.caller, first.id), IsOk());
   EXPECT_THAT(core_->Attach(Process(3, kUid), "test", nullptr), IsOk());
 }

@@ -81,7 +81,7 @@ TEST_F(CoreSessionsTest, TheEndOfTheProcessReturnsEverythingAndCountsAsDeath) {
   EXPECT_EQ(LeasedBytes(), 0);
   EXPECT_EQ(script_->live_count(), 0);
   EXPECT_THAT(Everything().sessions, IsEmpty());
-  EXPECT_EQ(Everything().sessions_died_total, 1U);
+  EXPECT_EQ(Everything().counters.sessions_died_total, 1U);
   EXPECT_EQ(Everything().devices[0].leased_bytes_peak, 5 * kGranularity);
   ASSERT_THAT(session.sink->Events<SessionEndedEvent>(), SizeIs(1));
 }
@@ -95,7 +95,7 @@ TEST_F(CoreSessionsTest, AProcessThatHasBegunToEndIsDead) {
 
   EXPECT_EQ(LeasedBytes(), 0);
   EXPECT_THAT(Everything().sessions, IsEmpty());
-  EXPECT_EQ(Everything().sessions_died_total, 1U);
+  EXPECT_EQ(Everything().counters.sessions_died_total, 1U);
 }
 
 TEST_F(CoreSessionsTest, GoodbyeEndsTheStreamWithOk) {
@@ -105,7 +105,7 @@ TEST_F(CoreSessionsTest, GoodbyeEndsTheStreamWithOk) {
 
   ASSERT_THAT(session.sink->Events<SessionEndedEvent>(), SizeIs(1));
   EXPECT_THAT(session.sink->Events<SessionEndedEvent>()[0].status, IsOk());
-  EXPECT_EQ(Everything().sessions_died_total, 0U);
+  EXPECT_EQ(Everything().counters.sessions_died_total, 0U);
 }
 
 TEST_F(CoreSessionsTest, DrainingRefusesNewWorkAndTellsSessions) {

@@ -183,8 +183,9 @@ TEST_F(CoreStressTest, NothingIsLeftWhenEverybodyIsGone) {
   EXPECT_EQ(snapshot.devices[0].lease_count, 0);
   EXPECT_EQ(script_->live_count(), 0);
   EXPECT_EQ(calls_.begun.load(), calls_.ended.load()) << "a callback was not called, or called twice";
-  EXPECT_EQ(CountEnds(), static_cast<int>(snapshot.sessions_total)) << "a session's end was not told, or told twice";
-  EXPECT_GT(snapshot.groups_total, 0U) << "the test has not tested much";
+  EXPECT_EQ(CountEnds(), static_cast<int>(snapshot.counters.sessions_total))
+      << "a session's end was not told, or told twice";
+  EXPECT_GT(snapshot.counters.groups_total, 0U) << "the test has not tested much";
 }
 
 TEST_F(CoreStressTest, TwoHundredSessionsInSixtyFourGroups) {

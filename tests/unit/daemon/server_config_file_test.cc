@@ -76,7 +76,27 @@ TEST_F(ConfigFileTest, FlagSpellingIsNoKey) {
   EXPECT_THAT(Refusal("drain-timeout = \"1s\"\n"), HasSubstr(":1: drain-timeout: unknown key"));
 }
 
-TEST_F(ConfigFileTest, TablesAreRefused) { EXPECT_THAT(Refusal("\n[host]\n"), HasSubstr(":2: host: unknown key")); }
+TEST_F(ConfigFileTest, OtherTablesAreRefused) {
+  EXPECT_THAT(Refusal("\n[host]\n"), HasSubstr(":2: host: unknown key"));
+  EXPECT_THAT(Refusal("metrics = 3\n"), HasSubstr(":1: metrics: unknown key"));
+  EXPECT_THAT(Refusal("[[metrics]]\nport = 1\n"), HasSubstr("metrics: unknown key"));
+}
+
+TEST_F(ConfigFileTest, KeysOfATableStandInItOrBehindItsName) {
+  Options table;
+  Options dotted;
+
+  ASSERT_TRUE(ApplyConfigFile(Write("[metrics]\nport = 9187\nsocket = \"off\"\n"), &table).ok());
+  ASSERT_TRUE(ApplyConfigFile(Write("metrics.port = 9188\n"), &dotted).ok());
+
+  EXPECT_EQ(table.metrics_port, 9187);
+  EXPECT_EQ(table.metrics_socket, "off");
+  EXPECT_EQ(dotted.metrics_port, 9188);
+  EXPECT_THAT(Refusal("[metrics]\n\nprt = 1\n"), HasSubstr(":3: metrics.prt: unknown key; allowed: "));
+  EXPECT_THAT(Refusal("[metrics]\nport = 70000\n"),
+              HasSubstr(":2: metrics.port: \"70000\" is not allowed; allowed: integers from 0 to 65535"));
+  EXPECT_THAT(Refusal("metrics_port = 1\n"), HasSubstr("unknown key"));
+}
 
 TEST_F(ConfigFileTest, WrongTypesAreRefusedWithBothTypes) {
   EXPECT_THAT(Refusal("session_max = \"3\"\n"), HasSubstr(":1: session_max: is of type string; allowed: an integer"));

@@ -18,7 +18,7 @@ using ::testing::HasSubstr;
 
 constexpr Turn kTurn = {.uid = 1000};
 
-constexpr Executor::Options OneThread(std::size_t queue_max) {
+Executor::Options OneThread(std::size_t queue_max) {
   return {.name = "test", .thread_count = 1, .queue_max = queue_max};
 }
 

@@ -89,6 +89,11 @@ TEST(OptionTableTest, EveryRowSetsAFieldOfItsOwn) {
       {"socket-mode", "0600"},
       {"socket-group", "a8a"},
       {"legacy-ipc", "on"},
+      {"metrics-socket", "/tmp/m.sock"},
+      {"metrics-socket-mode", "0640"},
+      {"metrics-socket-group", "prometheus"},
+      {"metrics-port", "9187"},
+      {"metrics-rank-max", "26"},
   };
   ASSERT_EQ(other_values.size(), OptionTable().size());
 
@@ -169,6 +174,14 @@ TEST(OptionTableTest, OutOfRangeAndMalformedValuesAreRefused) {
       {"socket-mode", "660"},
       {"socket-mode", "0680"},
       {"socket-mode", "1777"},
+      {"metrics-socket", "metrics.sock"},
+      {"metrics-socket", ""},
+      {"metrics-socket", "/run/a8a/"},
+      {"metrics-socket", "/" + std::string(107, 'x')},
+      {"metrics-socket-mode", "600"},
+      {"metrics-port", "65536"},
+      {"metrics-port", "0.0.0.0:9187"},
+      {"metrics-rank-max", "-1"},
   };
 
   for (const auto& [name, value] : bad_values) {
