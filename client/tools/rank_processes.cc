@@ -8,9 +8,13 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <filesystem>
+#include <system_error>
+#include <utility>
 
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_replace.h"
 #include "kernels/base/status_macros.h"
 
 namespace a8a::tools {
@@ -28,27 +32,51 @@ sigset_t SupervisedSignals() {
 }
 
 // Runs in the child between fork and exec.
-[[noreturn]] void ExecRank(char* const* arguments, int shared_fd, pid_t parent, const sigset_t& mask) {
+[[noreturn]] void ExecRank(const char* file, char* const* arguments, int shared_fd, pid_t parent,
+                           const sigset_t& mask) {
   ::prctl(PR_SET_PDEATHSIG, SIGKILL);
   if (::getppid() != parent) ::_exit(kExecFailed);  // the parent died before it could be noticed
   ::signal(SIGINT, SIG_IGN);
   ::signal(SIGHUP, SIG_IGN);
   ::sigprocmask(SIG_SETMASK, &mask, nullptr);
   ::fcntl(shared_fd, F_SETFD, 0);
-  ::execv("/proc/self/exe", arguments);
+  ::execvp(file, arguments);
   ::_exit(kExecFailed);
 }
 
+// A launcher may be in another mount namespace by the time that it starts the program, where /proc/self is itself.
+absl::StatusOr<std::string> ProgramPath() {
+  std::error_code error;
+  const std::filesystem::path path = std::filesystem::read_symlink("/proc/self/exe", error);
+  if (error) return absl::InternalError(absl::StrCat("cannot read /proc/self/exe: ", error.message()));
+  return path.string();
+}
+
+absl::StatusOr<std::vector<std::string>> RankCommand(const RankProcesses::Options& options, int rank) {
+  std::vector<std::string> words;
+  for (const std::string& word : options.launcher) {
+    words.push_back(absl::StrReplaceAll(word, {{"{rank}", absl::StrCat(rank)}}));
+  }
+  std::string program = program_invocation_name;
+  if (!words.empty()) {
+    A8A_ASSIGN_OR_RETURN(program, ProgramPath());
+  }
+  words.insert(words.end(),
+               {program, kRankArgument, options.role, absl::StrCat(rank), absl::StrCat(options.shared_fd)});
+  return words;
+}
+
 absl::StatusOr<pid_t> StartRank(const RankProcesses::Options& options, int rank, const sigset_t& mask) {
-  std::string arguments[] = {program_invocation_name, kRankArgument, options.role, absl::StrCat(rank),
-                             absl::StrCat(options.shared_fd)};
+  A8A_ASSIGN_OR_RETURN(std::vector<std::string> arguments, RankCommand(options, rank));
   std::vector<char*> pointers;
   for (std::string& argument : arguments) pointers.push_back(argument.data());
   pointers.push_back(nullptr);
   const pid_t parent = ::getpid();
   const pid_t pid = ::fork();
   if (pid < 0) return absl::ErrnoToStatus(errno, absl::StrCat("cannot start rank ", rank));
-  if (pid == 0) ExecRank(pointers.data(), options.shared_fd, parent, mask);
+  // Without a launcher this very file, even if another has taken its place since.
+  const char* const file = options.launcher.empty() ? "/proc/self/exe" : pointers[0];
+  if (pid == 0) ExecRank(file, pointers.data(), options.shared_fd, parent, mask);
   return pid;
 }
 

@@ -46,6 +46,9 @@ class RankProcesses {
     std::string role;    // tells the child what to do
     int count = 0;       // ranks 0 .. count - 1
     int shared_fd = -1;  // stays open in the children under the same number
+    // A command that each child is started through, such as numactl or unshare with options: it must run what follows
+    // it as its own process or as its child, and end as that does. "{rank}" in a word is the rank. Empty: none.
+    std::vector<std::string> launcher;
   };
 
   // How one rank ended.

@@ -88,6 +88,9 @@ void AddRunFlags(CLI::App* app, Options* options) {
                   "Where the data lies; auto: on the host where the daemon has it, else on GPUs")
       ->check(CLI::IsMember({"auto", "host", "cuda"}))
       ->capture_default_str();
+  app->add_option("--launcher", options->launcher,
+                  "Command that each worker is started through, such as \"numactl --membind=0\"; words are parted by "
+                  "spaces, and {rank} in one is the rank");
   app->add_option("--timeout", options->timeout_seconds,
                   "Seconds for one all-to-all, and for joining; a run that stands still for twice that and 30 s is "
                   "ended")

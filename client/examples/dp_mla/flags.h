@@ -27,6 +27,7 @@ struct Options {
   std::int64_t row_bytes[kDirectionCount] = {18432, 16384};
   std::string runtime_dir = "/run/a8a";
   std::string backend = "auto";
+  std::string launcher;  // words, by spaces
   std::uint64_t seed = 1;
   Mode mode = Mode::kPrepared;
   bool free_running = false;

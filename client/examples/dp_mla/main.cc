@@ -8,6 +8,7 @@
 #include <string>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
 #include "absl/time/clock.h"
 #include "client/examples/dp_mla/flags.h"
 #include "client/examples/dp_mla/job.h"
@@ -65,7 +66,7 @@ int RunAndReport(const Options& options, const PlannedJob& planned) {
   RunOutcome outcome;
   {
     tools::Progress progress(options.quiet ? tools::Progress::Verbosity::kQuiet : tools::Progress::Verbosity::kShown);
-    outcome = RunJob(**job, &progress);
+    outcome = RunJob(**job, absl::StrSplit(options.launcher, ' ', absl::SkipEmpty()), &progress);
   }
   if (outcome.interrupted_by != 0) EndBySignal(outcome.interrupted_by);
   if (!outcome.status.ok()) return Fail(options, outcome.status, kExitFailed);

@@ -144,11 +144,11 @@ absl::Status StatusOf(const Job& job, const tools::RankProcesses::Outcome& outco
 
 }  // namespace
 
-RunOutcome RunJob(const Job& job, tools::Progress* progress) {
+RunOutcome RunJob(const Job& job, const std::vector<std::string>& launcher, tools::Progress* progress) {
   const absl::Time start = absl::Now();
   progress->Update(ProgressText(job, start));
-  auto ranks =
-      tools::RankProcesses::Start({.role = "rank", .count = job.config().shape.world_size, .shared_fd = job.fd()});
+  auto ranks = tools::RankProcesses::Start(
+      {.role = "rank", .count = job.config().shape.world_size, .shared_fd = job.fd(), .launcher = launcher});
   if (!ranks.ok()) return {.status = ranks.status()};
   StallWatch stall(job);
   const tools::RankProcesses::Outcome outcome = (*ranks)->Supervise(kTick, [&] {

@@ -2,6 +2,9 @@
 #ifndef A8A_CLIENT_EXAMPLES_DP_MLA_SUPERVISOR_H_
 #define A8A_CLIENT_EXAMPLES_DP_MLA_SUPERVISOR_H_
 
+#include <string>
+#include <vector>
+
 #include "absl/status/status.h"
 #include "client/examples/dp_mla/job.h"
 #include "client/tools/progress.h"
@@ -15,8 +18,9 @@ struct RunOutcome {
   int interrupted_by = 0;  // the signal that ended the run; 0: none
 };
 
-// Runs the job. No rank process is left when it returns. The calling process must be single-threaded.
-[[nodiscard]] RunOutcome RunJob(const Job& job, tools::Progress* progress);
+// Runs the job, each rank started through `launcher` (tools::RankProcesses) if there is one. No rank process is left
+// when it returns. The calling process must be single-threaded.
+[[nodiscard]] RunOutcome RunJob(const Job& job, const std::vector<std::string>& launcher, tools::Progress* progress);
 
 }  // namespace a8a::dp_mla
 

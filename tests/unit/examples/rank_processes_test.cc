@@ -10,10 +10,12 @@
 
 #include <algorithm>
 #include <atomic>
+#include <cstdlib>
 #include <iterator>
 #include <memory>
 #include <string>
 
+#include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "client/tools/process_barrier.h"
 #include "client/tools/shared_memory.h"
@@ -66,6 +68,29 @@ TEST_F(RankProcessesTest, EachRankRunsOnceWithItsNumberAndTheSharedMemory) {
   EXPECT_TRUE(outcome.ok());
   for (const std::atomic<pid_t>& pid : board().pids) EXPECT_GT(pid, 0);
   ExpectNoRankLeft();
+}
+
+TEST_F(RankProcessesTest, RanksAreStartedThroughTheLauncher) {
+  const std::unique_ptr<RankProcesses> ranks =
+      RankProcesses::Start({.role = "launched",
+                            .count = kRanks,
+                            .shared_fd = memory_->fd(),
+                            .launcher = {"env", "A8A_TEST_LAUNCHED=as {rank} of 4"}})
+          .value();
+
+  EXPECT_TRUE(ranks->Supervise(kTick, [] { return absl::OkStatus(); }).ok());
+}
+
+TEST_F(RankProcessesTest, ALauncherThatIsNotThereIsSaid) {
+  const std::unique_ptr<RankProcesses> ranks =
+      RankProcesses::Start(
+          {.role = "succeed", .count = 1, .shared_fd = memory_->fd(), .launcher = {"/no/such/launcher"}})
+          .value();
+
+  const RankProcesses::Outcome outcome = ranks->Supervise(kTick, [] { return absl::OkStatus(); });
+
+  ASSERT_EQ(outcome.failed.size(), 1u);
+  EXPECT_EQ(outcome.failed[0].Describe(), "could not be started");
 }
 
 TEST_F(RankProcessesTest, OneFailingRankEndsTheOthersAndIsNamed) {
@@ -169,6 +194,10 @@ int RunRank(const RankInvocation& invocation) {
   board.pids[invocation.rank] = ::getpid();
   board.started.Wait();
   if (invocation.role == "succeed") return 0;
+  if (invocation.role == "launched") {
+    const char* const launched = std::getenv("A8A_TEST_LAUNCHED");
+    return launched != nullptr && launched == absl::StrCat("as ", invocation.rank, " of 4") ? 0 : 1;
+  }
   if (invocation.rank == kOddRank && invocation.role == "one-exits-3") return 3;
   if (invocation.rank == kOddRank && invocation.role == "one-is-killed") ::kill(::getpid(), SIGKILL);
   while (true) ::pause();
