@@ -11,6 +11,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "absl/types/span.h"
+#include "daemon/access.h"
 #include "daemon/failpoint.h"
 #include "kernels/base/status_macros.h"
 
@@ -21,7 +22,9 @@ constexpr std::uint64_t kListenerTag = ~std::uint64_t{0} - 1;
 // Connections taken before the thread looks at anything else.
 constexpr int kBatchConnections = 64;
 // All uids together. A client needs one for a moment.
-constexpr std::size_t kConnectionMax = 1024;
+constexpr std::size_t kConnectionMax = 4096;
+// Whatever connection_max_per_uid allows: no uid keeps the others, or the daemon's look at itself, out.
+constexpr int kConnectionMaxPerUid = kConnectionMax / 4;
 // More than the kernel queues for a socket by default (net.unix.max_dgram_qlen is 10, or 512).
 constexpr int kUnreadMessagesMax = 1024;
 constexpr absl::Duration kIdleTimeout = absl::Milliseconds(kFdIdleTimeoutMs);
@@ -135,7 +138,11 @@ absl::StatusOr<std::unique_ptr<FdServer>> FdServer::Start(UniqueFd listener, con
     if (connection != self->connections_.end()) self->Serve(&connection->second);
   };
   A8A_RETURN_IF_ERROR(server->thread_->Start("a8a-fd", {.on_readable = on_readable,
-                                                        .on_tick = [self = server.get()] { self->CloseSilent(); },
+                                                        .on_tick =
+                                                            [self = server.get()] {
+                                                              self->CloseSilent();
+                                                              self->GoOn();
+                                                            },
                                                         .tick = kSweepInterval,
                                                         .on_turn = server->observer_.on_turn}));
   return server;
@@ -175,14 +182,15 @@ void FdServer::Admit(UniqueFd socket) {
   connections_[fd] = {.socket = std::move(socket),
                       .identity = identity,
                       .deadline = absl::Now() + kIdleTimeout,
-                      .descriptor = descriptors_->Take(identity.uid, 1)};
+                      .descriptor = descriptors_->Take(identity.uid, 1),
+                      .counted = !IsAdministrator(*peer, *settings_->current())};
 }
 
 absl::Status FdServer::CheckMayStay(const Peer& peer) const {
   const std::shared_ptr<const Options> options = settings_->current();
   A8A_RETURN_IF_ERROR(CheckMayConnect(peer, *options));
   const std::uint32_t uid = peer.identity.uid;
-  const int limit = options->connection_max_per_uid;
+  const int limit = std::min(options->connection_max_per_uid, kConnectionMaxPerUid);
   if (CountOfUid(uid) >= limit || connections_.size() >= kConnectionMax) {
     return absl::ResourceExhaustedError(absl::StrCat("uid ", uid, " has ", CountOfUid(uid), " connections (limit ",
                                                      limit, "), all uids ", connections_.size(), " (limit ",
@@ -198,6 +206,11 @@ int FdServer::CountOfUid(std::uint32_t uid) const {
 }
 
 void FdServer::Serve(FdConnection* connection) {
+  // The end of a connection counts as one request, too: connecting for each costs more than a request does.
+  const int rate_max = settings_->current()->request_rate_max_per_uid;
+  if (connection->counted && !requests_.Take(connection->identity.uid, rate_max, absl::Now()).ok()) {
+    return Postpone(connection);
+  }
   // Closing the descriptor takes it out of the epoll set.
   if (ServeOne(connection) == Next::kClose) connections_.erase(connection->socket.get());
 }
@@ -272,8 +285,30 @@ FdServer::Next FdServer::Redeem(FdConnection* connection, const FdRequest& reque
   return sent ? Next::kGoOn : Next::kClose;
 }
 
+// Not refused: whoever waits for its answers is slowed down to the rate, and a flood costs nothing but its memory.
+void FdServer::Postpone(FdConnection* connection) {
+  thread_->Remove(connection->socket.get());
+  connection->postponed = true;
+}
+
+void FdServer::GoOn() {
+  for (auto entry = connections_.begin(); entry != connections_.end();) {
+    FdConnection& connection = entry->second;
+    if (std::exchange(connection.postponed, false)) {
+      connection.deadline = absl::Now() + kIdleTimeout;
+      if (!thread_->Add(entry->first, static_cast<std::uint64_t>(entry->first)).ok()) {
+        entry = connections_.erase(entry);
+        continue;
+      }
+    }
+    ++entry;
+  }
+}
+
 void FdServer::CloseSilent() {
-  std::erase_if(connections_, [now = absl::Now()](const auto& entry) { return now >= entry.second.deadline; });
+  std::erase_if(connections_, [now = absl::Now()](const auto& entry) {
+    return !entry.second.postponed && now >= entry.second.deadline;
+  });
 }
 
 }  // namespace a8a::daemon

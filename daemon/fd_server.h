@@ -16,6 +16,7 @@
 #include "daemon/epoll_thread.h"
 #include "daemon/foreign_fd.h"
 #include "daemon/log.h"
+#include "daemon/request_quota.h"
 #include "daemon/settings.h"
 #include "daemon/socket_observer.h"
 #include "daemon/uid_counter.h"
@@ -42,6 +43,8 @@ class FdServer {
     Identity identity;
     absl::Time deadline;
     UidCounter::Hold descriptor;
+    bool counted = true;     // its requests; those of administrators are not
+    bool postponed = false;  // its uid has used up its rate: it is looked at again with the next tick
   };
   enum class Next { kGoOn, kClose };
 
@@ -57,6 +60,8 @@ class FdServer {
   // Whether the next message is one whose descriptor is to be taken.
   [[nodiscard]] bool TakesDescriptor(const FdConnection& connection) const;
   [[nodiscard]] Next TakeBack(FdConnection* connection, const FdRequest& request, UniqueFd descriptor);
+  void Postpone(FdConnection* connection);
+  void GoOn();
   void CloseSilent();
 
   const Settings* const settings_;
@@ -66,6 +71,7 @@ class FdServer {
   // Used by the thread only.
   Acceptor acceptor_;
   std::map<int, FdConnection> connections_;  // by descriptor
+  RequestQuota requests_;                    // apart from those on a8a.sock, at the same rate
   ForeignFdCloser foreign_;
   LogThrottle throttle_;
   // Last, so that the thread ends first.

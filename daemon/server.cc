@@ -224,7 +224,12 @@ void Server::Restore(Core::KeptDescriptors kept) {
   const absl::StatusOr<CoreState> state = keeper_.file().Load();
   const absl::StatusOr<std::vector<SessionInfo>> sessions =
       state.ok() ? core_.Restore(*state, &kept) : absl::StatusOr<std::vector<SessionInfo>>(state.status());
-  if (absl::IsNotFound(sessions.status())) return DropKept(kept);
+  if (absl::IsNotFound(sessions.status())) {
+    // So it is at the first start of a boot. Descriptors that were kept tell that there was a daemon before.
+    LogEvent(kept.empty() ? LogLevel::kInfo : LogLevel::kWarning, "state_missing",
+             {{"path", keeper_.file().path()}, {"kept_descriptors", absl::StrCat(kept.size())}});
+    return DropKept(kept);
+  }
   if (!sessions.ok()) {
     keeper_.file().Quarantine();
     LogEvent(LogLevel::kError, "state_refused",

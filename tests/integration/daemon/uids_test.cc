@@ -252,6 +252,18 @@ TEST_F(UidsTest, RequestsAboveTheRateWaitAndThenAreRefused) {
   for (int i = 0; i < 50; ++i) ASSERT_EQ(client_->Stats().sessions_size(), 1) << "administrators are not counted";
 }
 
+TEST_F(UidsTest, RequestsOnFdSockAboveTheRateWaitAndAreAnswered) {
+  Reload({"request_rate_max_per_uid = 20"});
+  std::string session;
+  const auto peer = Attach(kUid, &session);
+  const absl::Time start = absl::Now();
+
+  // Each is one, and the end of its connection is another: 12 at once and in half a second, 48 in turn.
+  for (int i = 0; i < 30; ++i) EXPECT_EQ(Redeem(peer.get(), session, std::string(32, '0')), "NOT_FOUND") << i;
+
+  EXPECT_GE(absl::Now() - start, absl::Seconds(1));
+}
+
 // --- Floods: every kind of a8a-bench flood, small; the times that it measures are not looked at.
 
 TEST_F(UidsTest, FloodsAreRefusedAndLeaveNothing) {

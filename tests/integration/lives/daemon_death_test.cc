@@ -327,6 +327,7 @@ TEST_P(StateLossTest, IsSaidAndDataFlowsAndNewSessionsAreServed) {
 
   const bool refused = GetParam() != "missing";
   EXPECT_EQ(absl::StrContains(daemon_->log(), "state_refused"), refused) << daemon_->log();
+  EXPECT_EQ(absl::StrContains(daemon_->log(), "state_missing"), !refused) << daemon_->log();
   EXPECT_EQ(std::filesystem::exists(path + ".refused"), refused);
   EXPECT_TRUE(Eventually([&] { return absl::IsAborted(pair_[0].client->status()); })) << pair_[0].client->status();
   EXPECT_THAT(std::string(pair_[0].client->status().message()), HasSubstr("state was lost"));

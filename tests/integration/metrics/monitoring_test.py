@@ -53,7 +53,7 @@ class MonitoringTest(unittest.TestCase):
         directory = tempfile.TemporaryDirectory(prefix="a8a-monitoring-")
         cls.addClassCleanup(directory.cleanup)
         cls.daemon = cls.enterClassContext(Daemon(programs, directory.name))
-        cls.load = cls.enterClassContext(Load(cls.daemon))
+        cls.load = cls.enterClassContext(Load(cls.daemon, layers=1000))  # for minutes: rates are asked for
         cls.page = eventually(lambda: (page := cls.daemon.scrape()).sum("a8a_rank_all_to_alls_total") > 0 and page,
                               "the ranks run")
 

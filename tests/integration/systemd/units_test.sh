@@ -57,7 +57,7 @@ PYTHON
 dropin=$directory/usr/share/a8a/metrics-port.conf
 [ -f "$dropin" ] || fail "$dropin was not installed"
 install -D -m 644 "$dropin" "$units/a8a.service.d/metrics-port.conf"
-said=$(systemd-analyze verify "$units/a8a.service" 2>&1) || fail "verify with the drop-in: $said"
+said=$(systemd-analyze verify --man=no "$units/a8a.service" 2>&1) || fail "verify with the drop-in: $said"
 [ -z "$said" ] || fail "verify with the drop-in: $said"
 systemd-analyze security --offline=yes --json=short "$units/a8a.service" >"$directory/exposure-port.json"
 python3 - "$directory/exposure.json" "$directory/exposure-port.json" <<'PYTHON'
