@@ -135,7 +135,7 @@ class HttpServer::Transport {
   }
 
   [[nodiscard]] Answer AnswerTo(absl::string_view url, absl::string_view method) const {
-    constexpr char kPlain[] = "text/plain; charset=utf-8";
+    static constexpr char kPlain[] = "text/plain; charset=utf-8";
     if (method != MHD_HTTP_METHOD_GET && method != MHD_HTTP_METHOD_HEAD) {
       return {MHD_HTTP_METHOD_NOT_ALLOWED, "only GET and HEAD are served here\n", kPlain};
     }
