@@ -304,9 +304,13 @@ TEST_F(UidsTest, FloodsAreRefusedAndLeaveNothing) {
   EXPECT_GE(flood("junk-descriptors")["codes"].value("INVALID_ARGUMENT", 0), 1);
   EXPECT_GE(flood("requests")["codes"].value("RESOURCE_EXHAUSTED", 0), 10) << flood("requests").dump(1);
   EXPECT_GE(flood("hoard")["codes"].value("RESOURCE_EXHAUSTED", 0), 4);
-  for (const char* event : {"connection_refused", "connection_shed", "fd_request_malformed", "request_refused"}) {
+  for (const char* event : {"connection_refused", "fd_request_malformed", "request_refused"}) {
     EXPECT_TRUE(daemon_->WaitForLog(event)) << event;
   }
+#if !defined(__SANITIZE_THREAD__)
+  // In 100 ms of it, the daemon does not always come to run out of descriptors.
+  EXPECT_TRUE(daemon_->WaitForLog("connection_shed"));
+#endif
 }
 
 }  // namespace
