@@ -43,7 +43,7 @@ TEST_F(StoppedRankTest, KeepsItsSessionAndLeasesAndGoesOnWhenItIsContinued) {
 
   second.Signal(SIGSTOP);
   EXPECT_THAT(first.ReadLine(), AllOf(StartsWith("late DEADLINE_EXCEEDED: "), HasSubstr("rank 1")));
-  // No timeout of a connection is shorter; the first rank runs into several deadlines.
+  // The first rank runs into several deadlines.
   absl::SleepFor(absl::Seconds(3));
   const v1::Stats after = client_->Stats();
   ASSERT_EQ(after.sessions_size(), 2);
