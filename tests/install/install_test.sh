@@ -5,19 +5,13 @@ set -euo pipefail
 build=$1 consumer=$2 cmake=$3 cxx=$4 daemon=$5
 
 dir=$(mktemp -d)
-daemon_pid=""
+# shellcheck source-path=SCRIPTDIR source=daemon.sh
+source "$(dirname "${BASH_SOURCE[0]}")/daemon.sh"
 clean_up() {
-  if [ -n "$daemon_pid" ]; then
-    kill -TERM "$daemon_pid" 2>/dev/null || true
-    wait "$daemon_pid" 2>/dev/null || true
-  fi
+  stop_daemon
   rm -rf "$dir"
 }
 trap clean_up EXIT
-fail() {
-  echo "install_test: $*" >&2
-  exit 1
-}
 
 echo "-- install, and move what was installed"
 "$cmake" --install "$build" --prefix "$dir/first" >"$dir/install.log" || fail "$(tail -n 5 "$dir/install.log")"
@@ -48,13 +42,7 @@ if "$dir/build/consumer_shared" "$dir/run" 2>"$dir/no_daemon"; then fail "the co
 grep -q "UNAVAILABLE.*$dir/run/a8a.sock" "$dir/no_daemon" || fail "no clear error: $(cat "$dir/no_daemon")"
 
 echo "-- with a daemon"
-"$dir/prefix/bin/$(basename "$daemon")" --backend host --runtime-dir "$dir/run" 2>"$dir/daemon.log" &
-daemon_pid=$!
-deadline=$((SECONDS + 20))
-until grep -q ' serving ' "$dir/daemon.log"; do
-  [ "$SECONDS" -lt "$deadline" ] || fail "the daemon does not serve: $(cat "$dir/daemon.log")"
-  sleep 0.05
-done
+start_daemon "$dir/prefix/bin/$(basename "$daemon")" "$dir"
 for program in build/consumer_shared build/consumer_static build/consumer_c consumer_pkgconfig; do
   "$dir/$program" "$dir/run" || fail "$program failed"
 done

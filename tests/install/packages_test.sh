@@ -22,22 +22,13 @@ fi
 umask 022
 
 dir=$(mktemp -d)
-daemon_pid=""
-stop_daemon() {
-  [ -n "$daemon_pid" ] || return 0
-  kill -TERM "$daemon_pid" 2>/dev/null || true
-  wait "$daemon_pid" 2>/dev/null || true
-  daemon_pid=""
-}
+# shellcheck source-path=SCRIPTDIR source=daemon.sh
+source "$(dirname "${BASH_SOURCE[0]}")/daemon.sh"
 clean_up() {
   stop_daemon
   rm -rf "$dir"
 }
 trap clean_up EXIT
-fail() {
-  echo "packages_test: $*" >&2
-  exit 1
-}
 root=$dir/root
 # The scripts of the packages run on this machine, and are told of the root by DPKG_ROOT.
 root_dpkg() { dpkg --root="$root" --log="$dir/dpkg.log" --force-script-chrootless "$@"; }
@@ -111,13 +102,7 @@ grep -qF "$root/usr/" <<<"$pkg_flags" || fail "pkg-config does not find the root
 # shellcheck disable=SC2086
 "$cc" -std=c11 "$consumer/consumer.c" -o "$dir/consumer_c" $pkg_flags || fail "consumer.c does not build"
 mkdir "$dir/run"
-"$root/usr/bin/a8a-daemon" --backend host --runtime-dir "$dir/run" 2>"$dir/daemon.log" &
-daemon_pid=$!
-deadline=$((SECONDS + 20))
-until grep -q ' serving ' "$dir/daemon.log"; do
-  [ "$SECONDS" -lt "$deadline" ] || fail "the daemon does not serve: $(cat "$dir/daemon.log")"
-  sleep 0.05
-done
+start_daemon "$root/usr/bin/a8a-daemon" "$dir"
 for program in consumer_cxx consumer_c; do
   LD_LIBRARY_PATH="$lib_dir" "$dir/$program" "$dir/run" || fail "$program failed"
 done
